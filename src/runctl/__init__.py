@@ -1,0 +1,1 @@
+"""runctl: take a training script and run it on a machine."""

@@ -1,0 +1,18 @@
+"""The one way a command of the agent fails: a code of the client's catalogue and its facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AgentFailure(Exception):
+    """A known failure. The client words it; ``facts`` fill the words and must be JSON values without secrets."""
+
+    def __init__(self, code: str, **facts: Any) -> None:
+        super().__init__(code)
+        self.code = code
+        self.facts = facts
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a reply and in ``status.json``."""
+        return {"code": self.code, "facts": self.facts}

@@ -1,0 +1,227 @@
+"""What happens, as values. The engine emits them, views show them, the agent writes the same lines on its side.
+
+One JSON object per event, schema version ``SCHEMA``::
+
+    {"v": 1, "kind": "step.progress", "ts": "2026-11-23T18:00:00.123Z", "run": "brave-otter-7k2m", ...fields}
+
+The agent writes lines of this very shape into ``events.jsonl`` (it imports nothing of this module; the shape is
+the contract, held by a test). An unknown kind from a newer agent decodes to ``Unknown`` and is passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events. ``ts`` and ``run`` are stamped by whoever emits; empty means "now" and "no run yet"."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True)
+class StepStarted(Event):
+    """A named stretch of apply began. ``where`` is ``here`` (the client) or ``machine``."""
+
+    kind = "step.started"
+    step: str
+    title: str
+    where: str = "here"
+
+
+@dataclass(frozen=True)
+class StepProgress(Event):
+    """How far a step is. ``total`` is None when nobody honestly knows. ``unit``: bytes, files, packages."""
+
+    kind = "step.progress"
+    step: str
+    done: int
+    total: int | None = None
+    unit: str = "bytes"
+    item: str = ""  # what it is working on right now
+
+
+@dataclass(frozen=True)
+class StepFinished(Event):
+    """A step ended well. ``skipped``: nothing had to be done (a cached environment, an unchanged tree)."""
+
+    kind = "step.finished"
+    step: str
+    seconds: float
+    summary: str = ""
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class StepFailed(Event):
+    """A step failed; the error itself follows as ``Failed`` or is raised."""
+
+    kind = "step.failed"
+    step: str
+    seconds: float
+    code: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something the user should read. ``level``: info or warning."""
+
+    kind = "notice"
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class CommandRun(Event):
+    """A command that was executed, for ``--verbose``; ``where`` is ``here`` or ``machine``; argv carries no secret."""
+
+    kind = "command"
+    argv: tuple[str, ...]
+    where: str
+    seconds: float
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
+class InstallerOutput(Event):
+    """A raw line of the installer (uv, pip), for ``--verbose`` and for the record."""
+
+    kind = "installer.output"
+    step: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunPlanned(Event):
+    """The plan, complete, as ``Plan.to_json`` gives it."""
+
+    kind = "run.planned"
+    plan: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunChanged(Event):
+    """The run's state changed; ``pid`` is the script's, once there is one."""
+
+    kind = "run.changed"
+    state: str
+    pid: int | None = None
+
+
+@dataclass(frozen=True)
+class Output(Event):
+    """A chunk of the script's own output: bytes ``[offset, offset+len(data))`` of ``output.log``, untouched."""
+
+    kind = "output"
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class CheckpointSeen(Event):
+    """A complete checkpoint appeared. Size in bytes."""
+
+    kind = "checkpoint"
+    path: str
+    format: str
+    size: int
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class RunEnded(Event):
+    """The run ended. ``killed`` lists ``{"pid", "command"}`` of processes that had to be ended with it."""
+
+    kind = "run.ended"
+    outcome: str
+    exit_code: int | None
+    signal: str | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    killed: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """An error, as ``RunctlError.to_json`` gives it."""
+
+    kind = "error"
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unknown(Event):
+    """A kind this version does not know, kept whole."""
+
+    kind = "unknown"
+    raw: dict[str, Any]
+
+
+Emit = Callable[[Event], None]
+
+KINDS: dict[str, type[Event]] = {
+    event.kind: event
+    for event in (
+        StepStarted,
+        StepProgress,
+        StepFinished,
+        StepFailed,
+        Notice,
+        CommandRun,
+        InstallerOutput,
+        RunPlanned,
+        RunChanged,
+        Output,
+        CheckpointSeen,
+        RunEnded,
+        Failed,
+    )
+}
+
+
+def to_json(event: Event, *, ts: str, run: str = "") -> dict[str, Any]:
+    """The event as plain JSON values, stamped.
+
+    Output that is valid UTF-8 travels as ``text``, anything else as ``base64``.
+    """
+    if isinstance(event, Unknown):
+        return event.raw
+    record: dict[str, Any] = {"v": SCHEMA, "kind": event.kind, "ts": ts, "run": run}
+    if isinstance(event, Output):
+        record["offset"] = event.offset
+        try:
+            record["text"] = event.data.decode()
+        except UnicodeDecodeError:
+            import base64  # noqa: PLC0415 - only for output that is not text
+
+            record["base64"] = base64.b64encode(event.data).decode()
+        return record
+    return record | asdict(event)
+
+
+def from_json(record: Mapping[str, Any]) -> Event:
+    """The inverse of ``to_json``. Fields a newer writer added are dropped; a kind it added becomes ``Unknown``."""
+    kind = KINDS.get(record.get("kind", ""))
+    if kind is None:
+        return Unknown(dict(record))
+    if kind is Output:
+        if "text" in record:
+            return Output(record["offset"], record["text"].encode())
+        import base64  # noqa: PLC0415
+
+        return Output(record["offset"], base64.b64decode(record["base64"]))
+    names = {field.name for field in fields(kind)}
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items() if key in names}
+    try:
+        return kind(**values)
+    except TypeError:
+        return Unknown(dict(record))

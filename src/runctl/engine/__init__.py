@@ -1,0 +1,1 @@
+"""The verbs, without a vendor: plan, apply, lease, sync, launch, follow, runs, stats."""

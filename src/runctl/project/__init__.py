@@ -1,0 +1,1 @@
+"""The user's directory, read-only: root, script, config, which files travel, dependencies."""

@@ -1,0 +1,1 @@
+"""Adapters that lease machines; one file or folder each."""

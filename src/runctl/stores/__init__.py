@@ -1,0 +1,1 @@
+"""Adapters that keep bytes by key; one file each."""

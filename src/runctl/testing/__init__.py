@@ -1,0 +1,1 @@
+"""Public helpers for tests of adapters: fakes, a clock, the conformance suite."""

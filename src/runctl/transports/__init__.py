@@ -1,0 +1,1 @@
+"""Adapters that reach a machine; one file each."""

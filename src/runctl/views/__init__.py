@@ -1,0 +1,1 @@
+"""Faces of what happens: terminal, plain lines, JSON lines, logs; all fed by events."""

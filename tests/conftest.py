@@ -1,0 +1,85 @@
+"""What every test stands on: a world of its own (home, state, config) and the real program run in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Result:
+    """What a finished command left."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class World:
+    """A user's machine in a folder: nothing of it touches the real home."""
+
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def machine(self) -> Path:
+        """$RUNCTL_HOME of the local machine."""
+        return self.home / ".runctl"
+
+    def project(self, files: dict[str, str], name: str = "project") -> Path:
+        base = self.root / name
+        for path, text in files.items():
+            target = base / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        base.mkdir(exist_ok=True)
+        return base
+
+    def argv(self, *args: str | Path) -> list[str]:
+        return [sys.executable, "-m", "runctl", *map(str, args)]
+
+    def runctl(
+        self, *args: str | Path, cwd: Path | None = None, stdin: str = "", timeout: float = 60, **env: str
+    ) -> Result:
+        done = subprocess.run(
+            self.argv(*args),
+            cwd=cwd or self.root,
+            env={**self.env, **env},
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    home = tmp_path / "home"
+    home.mkdir()
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if k in ("PATH", "LANG", "TMPDIR", "PYTHONPATH") or k.startswith(("PIP_", "UV_", "OPENBLAS"))
+    }
+    env = {**keep, "HOME": str(home), "TERM": "xterm", "GIT_CONFIG_NOSYSTEM": "1"}
+    return World(tmp_path, env)
