@@ -11,7 +11,7 @@ the contract, held by a test). An unknown kind from a newer agent decodes to ``U
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Event:
-    """Base of all events. ``ts`` and ``run`` are stamped by whoever emits; empty means "now" and "no run yet"."""
+    """Base of all events. ``ts`` is when it happened (ISO 8601, UTC); empty: now, as whoever shows it reads the clock.
+
+    The events of a machine carry their own time, so that a run attached to later shows when things were.
+    """
 
     kind: ClassVar[str] = ""
+    ts: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -189,13 +193,14 @@ KINDS: dict[str, type[Event]] = {
 
 
 def to_json(event: Event, *, ts: str, run: str = "") -> dict[str, Any]:
-    """The event as plain JSON values, stamped.
+    """The event as plain JSON values, stamped with its own time, or ``ts`` where it has none.
 
     Output that is valid UTF-8 travels as ``text``, anything else as ``base64``.
     """
     if isinstance(event, Unknown):
         return event.raw
-    record: dict[str, Any] = {"v": SCHEMA, "kind": event.kind, "ts": ts, "run": run}
+    stamp = {"v": SCHEMA, "kind": event.kind, "ts": event.ts or ts, "run": run}
+    record: dict[str, Any] = dict(stamp)
     if isinstance(event, Output):
         record["offset"] = event.offset
         try:
@@ -205,7 +210,7 @@ def to_json(event: Event, *, ts: str, run: str = "") -> dict[str, Any]:
 
             record["base64"] = base64.b64encode(event.data).decode()
         return record
-    return record | asdict(event)
+    return record | asdict(event) | stamp
 
 
 def from_json(record: Mapping[str, Any]) -> Event:
@@ -215,11 +220,11 @@ def from_json(record: Mapping[str, Any]) -> Event:
         return Unknown(dict(record))
     if kind is Output:
         if "text" in record:
-            return Output(record["offset"], record["text"].encode())
+            return Output(record["offset"], record["text"].encode(), ts=record.get("ts", ""))
         import base64  # noqa: PLC0415
 
-        return Output(record["offset"], base64.b64decode(record["base64"]))
-    names = {field.name for field in fields(kind)}
+        return Output(record["offset"], base64.b64decode(record["base64"]), ts=record.get("ts", ""))
+    names = {each.name for each in fields(kind)}
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items() if key in names}
     try:
         return kind(**values)

@@ -1,4 +1,4 @@
-"""The four sockets. An adapter is one file (or folder) and one line in ``registry``.
+"""The sockets. An adapter is one file (or folder) and one line in ``registry``.
 
 Engine code asks for a capability (``features``), never for a name. Every method may be repeated safely unless it
 says otherwise; every blocking method takes a ``CancelToken`` and returns within ``cancel.SLICE`` of its being set.
@@ -7,10 +7,10 @@ says otherwise; every blocking method takes a ``CancelToken`` and returns within
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path, PurePosixPath
 
     from runctl.core.cancel import CancelToken
@@ -35,6 +35,9 @@ class Provider(Protocol):
 
     def offers(self, need: Resources) -> Sequence[Offer]:
         """What could satisfy ``need``, cheapest first. Read-only. Raises ``CapacityError`` when nothing can."""
+
+    def endpoint(self, offer: Offer) -> Endpoint | None:
+        """How to reach the machine of ``offer`` if it exists already, so that a plan can ask it; None: it has to be bought."""
 
     def acquire(self, offer: Offer, run_id: str, cancel: CancelToken) -> Machine:
         """Begin a lease tagged with ``run_id``; repeating it with the same run returns the same machine."""
@@ -88,19 +91,3 @@ class TransportFactory(Protocol):
 
     def __call__(self, endpoint: Endpoint) -> Transport:
         """Open nothing yet; just bind the endpoint."""
-
-
-class Store(Protocol):
-    """Keeps bytes by key. Keys are POSIX paths; what is put appears whole or not at all."""
-
-    def put(self, key: str, data: bytes | BinaryIO) -> None:
-        """Write ``key``, replacing it atomically."""
-
-    def get(self, key: str) -> Iterator[bytes]:
-        """Read ``key`` in chunks; raises ``store-missing``."""
-
-    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """Keys below ``prefix`` with sizes, sorted."""
-
-    def delete(self, key: str) -> None:
-        """Remove ``key``; one that is not there is a success."""

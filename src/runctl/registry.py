@@ -1,0 +1,43 @@
+"""Name → adapter. A built-in is one line here; a third party's is an entry point in the group of its socket.
+
+[project.entry-points."runctl.providers"]
+mycloud = "mycloud.runctl:MyCloud"
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from runctl.core.catalogue import known
+
+if TYPE_CHECKING:
+    from runctl.core.model import Endpoint
+    from runctl.core.ports import Provider, Transport
+
+PROVIDERS = {"local": "runctl.providers.local:LocalProvider"}
+TRANSPORTS = {"local": "runctl.transports.local:LocalTransport"}
+
+
+def provider(name: str) -> Provider:
+    """The provider called ``name``. Raises ``unknown-target`` with the names there are."""
+    made: Provider = _load("runctl.providers", PROVIDERS, name)()
+    return made
+
+
+def transport(endpoint: Endpoint) -> Transport:
+    """The transport that reaches ``endpoint``; opens no connection. Raises ``unknown-target``."""
+    made: Transport = _load("runctl.transports", TRANSPORTS, endpoint.transport)(endpoint)
+    return made
+
+
+def _load(group: str, built_in: dict[str, str], name: str) -> Any:
+    if name not in built_in:
+        from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and rarely needed
+
+        found = {point.name: point for point in entry_points(group=group)}
+        if name in found:
+            return found[name].load()
+        raise known("unknown-target", target=name, targets=", ".join(sorted({*built_in, *found})))
+    module, _, attribute = built_in[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,1 +1,0 @@
-"""Adapters that keep bytes by key; one file each."""

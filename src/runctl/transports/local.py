@@ -1,0 +1,162 @@
+"""This machine, reached like any other: an argv is run, bytes go in, bytes come out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from runctl.core.cancel import SLICE
+from runctl.core.catalogue import known
+from runctl.core.ports import Completed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path, PurePosixPath
+    from typing import IO
+
+    from runctl.core.cancel import CancelToken
+    from runctl.core.model import Endpoint
+
+CHUNK = 1 << 20  # bytes a read; large enough that 100 MB cost a few hundred wake-ups
+STDERR_KEPT = 64 * 1024
+TERM_GRACE = 0.5  # seconds a cancelled command gets between TERM and KILL
+
+
+class LocalTransport:
+    """Runs commands as children of this process, each in a session of its own, so that Ctrl+C is ours to handle."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Iterable[bytes] = (),
+        on_output: Callable[[bytes], None] | None = None,
+        cancel: CancelToken,
+    ) -> Completed:
+        """Run ``argv``; feed ``stdin`` while it runs, hand over stdout in chunks as they arrive.
+
+        Raises:
+            UnreachableError: the program cannot be started.
+            Cancelled: the token was set; the process group was sent TERM, and KILL after half a second.
+        """
+        cancel.check()
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise known(
+                "command-not-started", program=argv[0], detail=error.strerror or str(error)
+            ) from error
+        try:
+            stderr = _converse(process, iter(stdin), on_output, cancel)
+            return Completed(process.wait(), stderr)
+        finally:
+            if process.returncode is None:
+                _end_group(process)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+    def put(self, source: Path, target: PurePosixPath, cancel: CancelToken) -> None:
+        """Copy one file to ``target``, complete or not at all. Raises ``Cancelled`` between chunks."""
+        _copy(str(source), str(target), cancel)
+
+    def get(self, source: PurePosixPath, target: Path, cancel: CancelToken) -> None:
+        """Copy one file to ``target``, complete or not at all. Raises ``Cancelled`` between chunks."""
+        _copy(str(source), str(target), cancel)
+
+    def close(self) -> None:
+        """Nothing is held open between commands."""
+
+
+def _converse(
+    process: subprocess.Popen[bytes],
+    stdin: Iterator[bytes],
+    on_output: Callable[[bytes], None] | None,
+    cancel: CancelToken,
+) -> bytes:
+    """Move bytes both ways until the process has closed its output; returns the tail of its stderr."""
+    to, out, err = _pipe(process.stdin), _pipe(process.stdout), _pipe(process.stderr)
+    stderr = bytearray()
+    pending = memoryview(b"")
+    reading = {out, err}
+    os.set_blocking(to.fileno(), False)
+    with selectors.DefaultSelector() as selector:
+        for pipe in reading:
+            selector.register(pipe, selectors.EVENT_READ)
+        selector.register(to, selectors.EVENT_WRITE)
+        while reading:
+            cancel.check()
+            for key, _ in selector.select(SLICE):
+                if key.fileobj is to:
+                    pending = pending or memoryview(next(stdin, b""))
+                    written = _write(key.fd, pending)
+                    pending = pending[written:]
+                    if not written:  # the input is over, or nobody reads it any more
+                        selector.unregister(to)
+                        to.close()
+                    continue
+                chunk = os.read(key.fd, CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                    reading.discard(out if key.fileobj is out else err)
+                elif key.fileobj is err:
+                    stderr = (stderr + chunk)[-STDERR_KEPT:]
+                elif on_output is not None:
+                    on_output(chunk)
+    return bytes(stderr)
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
+
+
+def _write(fd: int, data: memoryview) -> int:
+    """How many bytes went in; 0 when there is nothing to write or nobody to read it."""
+    try:
+        return os.write(fd, data) if data else 0
+    except BrokenPipeError:
+        return 0
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """TERM to the whole group, a short grace, then KILL; never leaves a zombie."""
+    for number, grace in ((signal.SIGTERM, TERM_GRACE), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                return
+            time.sleep(0.01)
+
+
+def _copy(source: str, target: str, cancel: CancelToken) -> None:
+    partial = f"{target}.partial-{os.getpid()}"
+    try:
+        with open(source, "rb") as reader, open(partial, "wb") as writer:
+            while chunk := reader.read(CHUNK):
+                cancel.check()
+                writer.write(chunk)
+        shutil.copymode(source, partial)
+        os.replace(partial, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
