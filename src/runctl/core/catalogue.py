@@ -35,7 +35,7 @@ class _Facts(dict[str, Any]):
 
 
 def known(
-    code: str, *, why: str | None = None, fix: Iterable[str] | None = None, **facts: Any
+    code: str, /, *, why: str | None = None, fix: Iterable[str] | None = None, **facts: Any
 ) -> errors.RunctlError:
     """Build the error ``code`` from the table, filling its templates with ``facts``.
 

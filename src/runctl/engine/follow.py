@@ -1,0 +1,164 @@
+"""Watch a run by offset: what was seen is never asked for again, and a link that breaks costs only the asking."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runctl.core.errors import RunctlError, UnreachableError
+from runctl.core.events import Notice, Output, from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runctl.core.cancel import CancelToken
+    from runctl.core.clock import Clock
+    from runctl.core.events import Emit, Event
+    from runctl.engine.remote import RemoteAgent
+
+RETRY_FIRST, RETRY_LONGEST = 0.5, 15.0  # seconds between two tries to reach the machine again
+GIVE_UP_AFTER = 20 * 60.0  # seconds without any contact
+
+
+@dataclass
+class Frame:
+    """One frame of the agent's ``follow`` stream."""
+
+    kind: str
+    offset: int
+    data: bytes
+
+
+class FrameReader:
+    """Cuts a byte stream into frames; output is passed on as it arrives, so a frame never has to fit in memory."""
+
+    def __init__(self, on_frame: Callable[[Frame], None]) -> None:
+        self._on_frame = on_frame
+        self._header = bytearray()
+        self._kind = ""
+        self._offset = 0
+        self._left = 0
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the stream, however they were cut."""
+        view = memoryview(chunk)
+        while view:
+            if not self._kind:
+                view = self._take_header(view)
+                continue
+            taken = view[: self._left]
+            view = view[len(taken) :]
+            self._left -= len(taken)
+            if self._kind == "O":
+                self._on_frame(Frame("O", self._offset, bytes(taken)))
+                self._offset += len(taken)
+            else:
+                self._body += taken
+            self._finish_if_whole()
+
+    def _take_header(self, view: memoryview) -> memoryview:
+        newline = bytes(view[:128]).find(b"\n")
+        end = len(view) if newline < 0 else newline + 1
+        self._header += view[:end]
+        if newline >= 0:
+            kind, offset, length = self._header.decode().split()
+            self._header.clear()
+            self._kind, self._offset, self._left = kind, int(offset), int(length)
+            self._finish_if_whole()
+        return view[end:]
+
+    def _finish_if_whole(self) -> None:
+        if self._left:
+            return
+        if self._kind != "O":
+            self._on_frame(Frame(self._kind, self._offset, bytes(self._body)))
+        self._kind = ""
+        self._body.clear()
+
+
+class Follower:
+    """Follows one run to its end, across as many connections as it takes."""
+
+    def __init__(
+        self,
+        agent: RemoteAgent,
+        run_id: str,
+        *,
+        emit: Emit,
+        clock: Clock,
+        on_event_lines: Callable[[int, bytes], None] = lambda offset, lines: None,  # noqa: ARG005
+    ) -> None:
+        """``on_event_lines`` gets the agent's raw event lines with their offset, for the record."""
+        self._agent = agent
+        self._run_id = run_id
+        self._emit = emit
+        self._clock = clock
+        self._on_event_lines = on_event_lines
+        self.output: int | None = 0
+        self.events: int | None = 0
+        self.status: dict[str, Any] = {}
+
+    def follow(self, *, wait: bool, cancel: CancelToken, **more: Any) -> dict[str, Any]:
+        """Emit output and events until the run has ended (or, without ``wait``, until there is no more); its status.
+
+        Raises:
+            UnreachableError: no contact for 20 minutes. The run goes on; ask again later.
+            Cancelled: the token was set. The run goes on.
+        """
+        delay, lost_since = RETRY_FIRST, 0.0
+        while True:
+            seen = (self.output, self.events)
+            try:
+                self._once(wait=wait, cancel=cancel, more=more)
+            except UnreachableError as error:
+                now = self._clock.monotonic()
+                if (self.output, self.events) != seen or not lost_since:
+                    delay, lost_since = RETRY_FIRST, now
+                if now - lost_since > GIVE_UP_AFTER:
+                    raise
+                self._emit(Notice("warning", f"{error.what}; the run goes on; asking again in {delay:.0f} s"))
+                self._clock.sleep(delay, cancel)
+                delay = min(delay * 2, RETRY_LONGEST)
+                more = {}
+                continue
+            if not wait or self.status.get("state") == "ended":
+                return self.status
+
+    def _once(self, *, wait: bool, cancel: CancelToken, more: dict[str, Any]) -> None:
+        request = {"run": self._run_id, "output": self.output, "events": self.events, "wait": wait, **more}
+        tail = bytearray()
+        reader = FrameReader(self._take)
+
+        def on_output(chunk: bytes) -> None:
+            if chunk.startswith(b"{") and not self.status:
+                tail.extend(chunk)  # a refusal instead of a stream
+            else:
+                reader.feed(chunk)
+
+        done = self._agent.stream("follow", request, on_output, cancel=cancel)
+        self._agent.raise_refusal("follow", done, bytes(tail))
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == "O":
+            self._emit(Output(frame.offset, frame.data))
+            self.output = frame.offset + len(frame.data)
+        elif frame.kind == "E":
+            self._on_event_lines(frame.offset, frame.data)
+            self.events = frame.offset + len(frame.data)
+            for event in decoded(frame.data):
+                self._emit(event)
+        elif frame.kind == "S":
+            self.status = json.loads(frame.data)
+
+
+def decoded(lines: bytes) -> list[Event]:
+    """The events in some lines of ``events.jsonl``; a line that is torn is left out (the record keeps the bytes)."""
+    events = []
+    for line in lines.splitlines():
+        try:
+            events.append(from_json(json.loads(line)))
+        except (ValueError, RunctlError):
+            continue
+    return events

@@ -1,0 +1,87 @@
+"""Hold a machine for a while: debt before purchase, undo by tag, and a result that a failed release never replaces."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from runctl.core.catalogue import known
+from runctl.core.errors import AccessError, CapacityError, ReleaseOwed, UsageError
+from runctl.core.events import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runctl.core.cancel import CancelToken
+    from runctl.core.events import Emit
+    from runctl.core.model import Machine, Offer
+    from runctl.core.ports import Provider
+    from runctl.engine.ledger import Ledger
+
+# The provider's own word that nothing was bought. Anything else (a timeout, a broken link) leaves the debt standing.
+REFUSED = (CapacityError, AccessError, UsageError)
+
+
+@contextmanager
+def lease(
+    provider: Provider, offer: Offer, run_id: str, *, ledger: Ledger, emit: Emit, cancel: CancelToken
+) -> Iterator[Machine]:
+    """A machine, released when the block ends, however it ends.
+
+    Raises:
+        CapacityError, AccessError, UsageError: the provider refused; nothing is owed.
+        ReleaseOwed: the block ended well but the machine could not be confirmed gone; the debt stands in the ledger.
+        Cancelled: before or during the purchase; whatever it became is released by tag, or stays a debt.
+    """
+    if not provider.features.costs_money:
+        yield provider.acquire(offer, run_id, cancel)
+        return
+    ledger.owe(run_id, offer)
+    returned = False
+    try:
+        machine = provider.acquire(offer, run_id, cancel)
+        returned = True
+        ledger.bought(run_id, machine.id)
+        yield machine
+    except REFUSED:
+        if not returned:
+            ledger.strike(run_id, "refused")
+            raise
+        settle(provider, run_id, ledger=ledger, emit=emit, fate_known=True, failing=True)
+        raise
+    except BaseException:
+        settle(provider, run_id, ledger=ledger, emit=emit, fate_known=returned, failing=True)
+        raise
+    settle(provider, run_id, ledger=ledger, emit=emit, fate_known=True, failing=False)
+
+
+def settle(
+    provider: Provider, run_id: str, *, ledger: Ledger, emit: Emit, fate_known: bool, failing: bool
+) -> None:
+    """Release everything that carries the tag of ``run_id``, and only that; strike the debt when it is surely gone.
+
+    Args:
+        fate_known: the purchase returned. Without that, an empty listing proves nothing and the debt stands.
+        failing: an error is already on its way; what is still owed is then a notice, not another error.
+    """
+    owed = ""
+    try:
+        mine = [machine for machine in provider.machines() if machine.run_id == run_id]
+        for machine in mine:
+            provider.release(machine.id)
+        left = [machine.id for machine in provider.machines() if machine.run_id == run_id]
+        if left:
+            owed = f"{', '.join(left)} still exists"
+        elif not fate_known and not mine:
+            owed = "the purchase was interrupted and may still arrive"
+    except ReleaseOwed as error:
+        owed = error.what
+    except Exception as error:  # noqa: BLE001 - whatever it is, the debt stands and is said
+        owed = f"{type(error).__name__}: {error}"
+    if not owed:
+        ledger.strike(run_id, "gone")
+        return
+    error = known("release-owed", run=run_id, provider=provider.name, detail=owed)
+    if not failing:
+        raise error
+    emit(Notice("warning", f"{error.what}: {owed}; pay it with: runctl clean"))
