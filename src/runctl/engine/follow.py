@@ -35,6 +35,7 @@ class FrameReader:
 
     def __init__(self, on_frame: Callable[[Frame], None]) -> None:
         self._on_frame = on_frame
+        self.fresh = True  # nothing was fed yet
         self._header = bytearray()
         self._kind = ""
         self._offset = 0
@@ -43,6 +44,7 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the stream, however they were cut."""
+        self.fresh = False
         view = memoryview(chunk)
         while view:
             if not self._kind:
@@ -128,17 +130,17 @@ class Follower:
 
     def _once(self, *, wait: bool, cancel: CancelToken, more: dict[str, Any]) -> None:
         request = {"run": self._run_id, "output": self.output, "events": self.events, "wait": wait, **more}
-        tail = bytearray()
+        refusal = bytearray()
         reader = FrameReader(self._take)
 
         def on_output(chunk: bytes) -> None:
-            if chunk.startswith(b"{") and not self.status:
-                tail.extend(chunk)  # a refusal instead of a stream
+            if refusal or (reader.fresh and chunk.startswith(b"{")):
+                refusal.extend(chunk)  # an error object instead of a stream
             else:
                 reader.feed(chunk)
 
         done = self._agent.stream("follow", request, on_output, cancel=cancel)
-        self._agent.raise_refusal("follow", done, bytes(tail))
+        self._agent.raise_refusal("follow", done, bytes(refusal))
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == "O":

@@ -75,10 +75,17 @@ class RemoteAgent:
         return done
 
     def raise_refusal(self, command: str, done: Completed, output: bytes) -> None:
-        """After a stream: raise what the agent answered instead of it, if it did not end well."""
-        if done.exit_code != 0:
-            self._understand(command, done, output)
-            raise known("agent-reply", command=command, detail=f"exit status {done.exit_code}")
+        """After a stream: raise what the agent answered instead of it, if it did not end well.
+
+        Raises:
+            UnreachableError: the agent's process was ended from outside; asking again by offset is right.
+        """
+        if done.exit_code == 0:
+            return
+        if not output and not done.stderr:
+            raise known("agent-stopped", command=command, detail=f"exit status {done.exit_code}")
+        self._understand(command, done, output)
+        raise known("agent-reply", command=command, detail=f"exit status {done.exit_code}")
 
     def _exec(
         self,
