@@ -192,6 +192,7 @@ class Run:
     price_per_hour: str = "0"
     code: str = ""  # digest of the code tree
     env_key: str = ""
+    error: Mapping[str, Any] | None = None  # the agent's {"code", "facts"} when it was not the script that failed
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values; the shape ``runctl runs --json`` documents."""
@@ -219,6 +220,7 @@ class Run:
             "price_per_hour": self.price_per_hour,
             "code": self.code,
             "env_key": self.env_key,
+            "error": None if self.error is None else dict(self.error),
         }
 
 
@@ -246,6 +248,7 @@ def run_from_json(record: Mapping[str, Any]) -> Run:
             price_per_hour=record["price_per_hour"],
             code=record["code"],
             env_key=record["env_key"],
+            error=record.get("error"),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise known("record-unreadable", run=record.get("name", "?"), detail=repr(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runctl.core.catalogue import known
@@ -22,11 +23,23 @@ if TYPE_CHECKING:
 REFUSED = (CapacityError, AccessError, UsageError)
 
 
+@dataclass
+class Lease:
+    """A machine held. ``keep`` leaves it to itself when the block ends: the debt stands, ``runctl clean`` pays it."""
+
+    machine: Machine
+    kept: bool = False
+
+    def keep(self) -> None:
+        """Do not release at the end of the block. Safe to repeat."""
+        self.kept = True
+
+
 @contextmanager
 def lease(
     provider: Provider, offer: Offer, run_id: str, *, ledger: Ledger, emit: Emit, cancel: CancelToken
-) -> Iterator[Machine]:
-    """A machine, released when the block ends, however it ends.
+) -> Iterator[Lease]:
+    """A machine, released when the block ends, however it ends, unless it was told to ``keep`` it.
 
     Raises:
         CapacityError, AccessError, UsageError: the provider refused; nothing is owed.
@@ -34,24 +47,24 @@ def lease(
         Cancelled: before or during the purchase; whatever it became is released by tag, or stays a debt.
     """
     if not provider.features.costs_money:
-        yield provider.acquire(offer, run_id, cancel)
+        yield Lease(provider.acquire(offer, run_id, cancel))
         return
     ledger.owe(run_id, offer)
-    returned = False
+    held: Lease | None = None
     try:
-        machine = provider.acquire(offer, run_id, cancel)
-        returned = True
-        ledger.bought(run_id, machine.id)
-        yield machine
-    except REFUSED:
-        if not returned:
+        held = Lease(provider.acquire(offer, run_id, cancel))
+        ledger.bought(run_id, held.machine.id)
+        yield held
+    except BaseException as error:
+        if held is None and isinstance(error, REFUSED):
             ledger.strike(run_id, "refused")
-            raise
-        settle(provider, run_id, ledger=ledger, emit=emit, fate_known=True, failing=True)
+        elif held is None or not held.kept:
+            settle(provider, run_id, ledger=ledger, emit=emit, fate_known=held is not None, failing=True)
         raise
-    except BaseException:
-        settle(provider, run_id, ledger=ledger, emit=emit, fate_known=returned, failing=True)
-        raise
+    if held.kept:
+        price = f"{offer.price_per_hour} {offer.currency}"
+        emit(Notice("warning", f"{held.machine.id} stays and costs {price} an hour; end it with: runctl clean"))
+        return
     settle(provider, run_id, ledger=ledger, emit=emit, fate_known=True, failing=False)
 
 

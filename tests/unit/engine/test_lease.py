@@ -46,11 +46,22 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_a_lease_ends_with_its_block_and_owes_nothing(bench: Bench) -> None:
-    with bench.lease() as machine:
+    with bench.lease() as held:
         assert bench.owed == ["run-1"]
-        assert bench.ledger.debts()[0].machine_id == machine.id
+        assert bench.ledger.debts()[0].machine_id == held.machine.id
     assert not bench.cloud.alive
     assert bench.owed == []
+
+
+def test_a_machine_that_is_kept_stays_a_debt_and_says_what_it_costs(bench: Bench) -> None:
+    with pytest.raises(Cancelled), bench.lease() as held:
+        held.keep()
+        raise Cancelled
+    with bench.lease("run-2") as held:
+        held.keep()
+    assert len(bench.cloud.alive) == 2
+    assert bench.owed == ["run-1", "run-2"]
+    assert any(isinstance(event, Notice) and "0.5 USD an hour" in event.text for event in bench.events)
 
 
 def test_the_debt_is_on_disk_before_anything_is_bought(bench: Bench, tmp_path: Path) -> None:
@@ -164,8 +175,8 @@ def test_a_free_machine_writes_no_debt(tmp_path: Path) -> None:
     local = LocalProvider()
     with lease(
         local, local.offers(Resources())[0], "r", ledger=ledger, emit=lambda event: None, cancel=CancelToken()
-    ) as machine:
-        assert machine.id == "local"
+    ) as held:
+        assert held.machine.id == "local"
     assert not (tmp_path / "ledger.jsonl").exists()
 
 
