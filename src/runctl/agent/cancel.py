@@ -1,0 +1,82 @@
+"""Asks a run to end. Its supervisor does it; where the supervisor died, a daemon of this command does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from runctl.agent import processes, status, wire
+from runctl.agent.home import Home, RunFolder, read_json, write_json
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
+    """The command: the status at this moment; the run ends soon after. A run that has ended is left as it is.
+
+    Safe to repeat; a later call with a smaller ``grace`` (seconds between TERM and KILL) shortens what is left.
+
+    Raises:
+        AgentFailure: ``run-unknown``.
+    """
+    run = home.run(wire.field(request, "run", str))
+    grace = max(0.0, float(wire.field(request, "grace", (int, float))))
+    current = status.known(run)
+    written = read_json(run.status) or current
+    if written["state"] == "ended":
+        return current
+    before = read_json(run.cancel)
+    if before is not None:
+        grace = min(grace, before["grace"])
+    write_json(run.cancel, {"grace": grace, "reason": str(request.get("reason") or ""), "at": time.time()})
+    supervisor = processes.find(written["supervisor"]["pid"])
+    if supervisor is not None and processes.alive(written["supervisor"]):
+        processes.send(supervisor, signal.SIGUSR1)
+    else:
+        from runctl.agent import daemon  # noqa: PLC0415 - seldom needed
+
+        daemon.start(lambda ready: end_unsupervised(run, ready), log=run.log)
+    return current
+
+
+def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
+    """End what is left of a run whose supervisor died, and write its last status. One process at a time does it."""
+    import fcntl  # noqa: PLC0415 - as the rest: seldom needed
+
+    from runctl.agent import cgroups, ending  # noqa: PLC0415
+    from runctl.agent.journal import Journal, timestamp  # noqa: PLC0415
+    from runctl.agent.stop import Stop  # noqa: PLC0415
+
+    folder = os.open(run.path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        ready()  # another one is at it, and reads cancel.json again and again
+        return
+    ready()
+    written = read_json(run.status)
+    if written is None or written["state"] == "ended":
+        return
+    stop = Stop(run, grace=float("inf"))
+
+    def grace() -> float:
+        stop.look()
+        return stop.grace
+
+    was_alive = processes.alive(status.script_of(written))
+    family = ending.Family(run=run.id, script=status.script_of(written), groups=written["cgroups"])
+    killed = ending.end(family, grace=grace, pause=time.sleep)
+    cgroups.remove(written["cgroups"])
+    last = status.without_supervisor(written, script_alive=False)
+    if was_alive:  # its exit status is nobody's to collect any more
+        last.update(outcome="cancelled", reason=stop.why or "cancelled", error=None)
+    last.update(killed=killed, ended_at=timestamp())
+    journal = Journal(run.events, run.id)
+    fields = {name: last[name] for name in ("outcome", "exit_code", "signal", "reason", "killed")}
+    journal.emit("run.ended", seconds=0.0, **fields)
+    journal.close()
+    write_json(run.status, last)

@@ -1,0 +1,31 @@
+"""One at a time on this machine, by a lock the kernel drops with its holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from runctl.agent.failure import AgentFailure
+
+LOOK = 0.005  # seconds between two tries
+
+
+def take(path: str, *, seconds: float) -> int:
+    """The descriptor that holds the lock; closing its last copy lets go.
+
+    Raises:
+        AgentFailure: ``machine-locked`` when somebody else still has it after ``seconds``.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                os.close(fd)
+                raise AgentFailure("machine-locked", path=path, seconds=round(seconds)) from error
+            time.sleep(LOOK)
+        else:
+            return fd

@@ -1,0 +1,186 @@
+"""Code and environment side by side, each a step whose events the client shows."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from runctl.agent import tree
+from runctl.agent.failure import AgentFailure
+from runctl.agent.home import Home, RunFolder
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any
+
+    from runctl.agent.journal import Journal
+    from runctl.agent.stop import Stop
+    from runctl.agent.wake import Wake
+
+PROGRESS_EVERY = 0.2  # seconds
+SLICE = 1.0  # seconds; a finished piece of work wakes us at once
+ABANDON_WAIT = 30.0  # seconds an installer gets to clean up after itself
+
+
+class Step:
+    """A named stretch of work: its events, its time, its failure. ``summary`` and ``skipped`` are set inside."""
+
+    def __init__(self, journal: Journal, name: str, title: str) -> None:
+        self._journal = journal
+        self._name = name
+        self._title = title
+        self._told = 0.0
+        self.summary = ""
+        self.skipped = False
+
+    def __enter__(self) -> Step:
+        self._begun = time.monotonic()
+        self._journal.emit("step.started", step=self._name, title=self._title, where="machine")
+        return self
+
+    def progress(self, done: int, total: int, item: str) -> None:
+        """How far it is, in files; told at most five times a second."""
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_EVERY:
+            self._told = now
+            self._journal.emit(
+                "step.progress", step=self._name, done=done, total=total, unit="files", item=item
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        seconds = round(time.monotonic() - self._begun, 3)
+        if error is None:
+            self._journal.emit(
+                "step.finished",
+                step=self._name,
+                seconds=seconds,
+                summary=self.summary,
+                skipped=self.skipped,
+            )
+            return
+        code = error.code if isinstance(error, AgentFailure) else "agent-crashed"
+        self._journal.emit(
+            "step.failed", step=self._name, seconds=seconds, code=code, what=str(error) or repr(error)
+        )
+
+
+class Work:
+    """A function on a thread of its own; its end wakes the main thread."""
+
+    def __init__(self, function: Callable[[], Any], wake: Wake) -> None:
+        self._function = function
+        self._wake = wake
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._function()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._wake.call()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it still works."""
+        return self._thread.is_alive()
+
+    def join(self, seconds: float) -> None:
+        """Wait for it at most that long."""
+        self._thread.join(seconds)
+
+
+class Preparation:
+    """What has to be there before the script starts."""
+
+    def __init__(
+        self, request: dict[str, Any], *, run: RunFolder, home: Home, journal: Journal, stop: Stop, wake: Wake
+    ) -> None:
+        self._request = request
+        self._run = run
+        self._home = home
+        self._journal = journal
+        self._stop = stop
+        self._wake = wake
+        self._failed = False
+        self._abandoned = False
+        self._installing: Work | None = None
+        self.env_key = ""
+
+    def step(self, name: str, title: str) -> Step:
+        """A step of this run, to be used with ``with``."""
+        return Step(self._journal, name, title)
+
+    def run(self) -> tuple[str, dict[str, str]]:
+        """Assemble the code and see to the environment; the interpreter and the variables it wants set.
+
+        Returns early, with whatever there is, when the run is to be stopped.
+
+        Raises:
+            AgentFailure: what failed first; the other piece of work has ended then.
+        """
+        pieces = [Work(self._assemble, self._wake)]
+        wanted = self._request.get("environment")
+        if wanted is not None and self._request.get("deps", "wait") != "skip":
+            pieces.append(Work(lambda: self._install(wanted), self._wake))
+        while any(piece.busy for piece in pieces):
+            self._wake.wait(SLICE)
+            self._failed = self._failed or any(piece.error is not None for piece in pieces)
+        for piece in pieces:
+            if piece.error is not None and not self._stop.asked:
+                raise piece.error
+        environment = pieces[1].result if len(pieces) > 1 else None
+        if environment is None:
+            return sys.executable, {}
+        self.env_key = environment.key
+        if self._request.get("deps") == "background":
+            self._installing = Work(environment.wait, self._wake)
+        return environment.python, environment.variables
+
+    @property
+    def busy(self) -> bool:
+        """Whether an installation goes on beside the script."""
+        return self._installing is not None and self._installing.busy
+
+    def abandon(self) -> None:
+        """End an installation that goes on beside the script, and wait until it has cleaned up."""
+        self._abandoned = True
+        if self._installing is not None:
+            self._installing.join(ABANDON_WAIT)
+
+    def _cancelled(self) -> bool:
+        return self._stop.asked or self._failed or self._abandoned
+
+    def _assemble(self) -> None:
+        entries = self._request["tree"]
+        with self.step("code", "assemble the code") as step:
+            whole = tree.assemble(
+                entries,
+                digest=self._request["tree_digest"],
+                target=self._run.code,
+                home=self._home,
+                progress=step.progress,
+                cancelled=self._cancelled,
+            )
+            step.summary = "%d files" % len(entries) if whole else "stopped"
+
+    def _install(self, wanted: dict[str, Any]) -> Any:
+        from runctl.agent import environment  # noqa: PLC0415 - most of the agent's code hangs on it
+
+        background = self._request.get("deps") == "background"
+        return environment.ensure(
+            wanted,
+            home=self._home.path,
+            code=self._run.code,
+            journal=self._journal,
+            cancelled=self._cancelled,
+            mode="background" if background else "wait",
+        )

@@ -1,0 +1,100 @@
+"""What a client wants to know of a machine before it decides anything. Writes nothing, anywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runctl.agent import blobs, status
+from runctl.agent.home import Home, free_bytes
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+GPU_TIMEOUT = 20  # seconds; the first nvidia-smi after a boot takes up to ten
+
+
+def facts(request: dict[str, Any], *, home: Home, digest: str) -> dict[str, Any]:
+    """The answer to ``probe``: ``Facts`` of ``docs/architecture.md``."""
+    system = os.uname()
+    environment = None
+    if request.get("environment") is not None:
+        from runctl.agent import environment as builder  # noqa: PLC0415 - most of the agent's code hangs on it
+
+        environment = builder.describe(request["environment"], home=home.path)
+    return {
+        "v": 1,
+        "agent": digest,
+        "home": home.path,
+        "python": "%d.%d.%d" % sys.version_info[:3],
+        "python_path": sys.executable,
+        "platform": "%s-%s" % (system.sysname.lower(), system.machine),
+        "hostname": system.nodename,
+        "cpus": cpus(),
+        "memory_bytes": memory_bytes(),
+        "disk_free_bytes": free_bytes(home.path),
+        "gpus": gpus(),
+        "uv": program("uv"),
+        "cgroup": cgroup_version(),
+        "missing": blobs.missing(request.get("blobs") or [], home=home),
+        "environment": environment,
+        "active": status.active(home),
+    }
+
+
+def cpus() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Physical memory; what a control group allows where that is less."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def cgroup_version() -> str | None:
+    """Which control groups the machine has."""
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        return "v2"
+    return "v1" if os.path.isdir("/sys/fs/cgroup/memory") else None
+
+
+def program(name: str) -> str | None:
+    """The absolute path of a program on PATH, or where uv's installers put it; None when it is nowhere."""
+    extra = [os.path.expanduser("~/.local/bin"), os.path.expanduser("~/.cargo/bin")]
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) + extra:
+        path = os.path.abspath(os.path.join(folder, name))
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def gpus() -> list[dict[str, Any]]:
+    """NVIDIA GPUs, by ``nvidia-smi``; none where it is missing or does not answer."""
+    smi = program("nvidia-smi")
+    if smi is None:
+        return []
+    import subprocess  # noqa: PLC0415 - 10 ms that a machine without GPU does not pay
+
+    argv = [smi, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=GPU_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return parse_gpus(done.stdout.decode("utf-8", "replace")) if done.returncode == 0 else []
+
+
+def parse_gpus(text: str) -> list[dict[str, Any]]:
+    """``nvidia-smi``'s lines (name, MiB) as values. Pure."""
+    found = []
+    for line in text.splitlines():
+        name, _, size = line.rpartition(",")
+        if name:
+            memory = int(size) << 20 if size.strip().isdigit() else None
+            found.append({"name": name.strip(), "memory_bytes": memory})
+    return found

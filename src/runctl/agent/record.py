@@ -1,0 +1,57 @@
+"""A run's ``status.json``, as its supervisor keeps it."""
+
+from __future__ import annotations
+
+import os
+
+from runctl.agent import processes
+from runctl.agent.home import RunFolder, write_json
+from runctl.agent.journal import timestamp
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+SCHEMA = 1
+
+
+def begun(request: dict[str, Any]) -> dict[str, Any]:
+    """The first status of a run whose supervisor is this process."""
+    return {
+        "v": SCHEMA,
+        "run": request["run"],
+        "name": request["name"],
+        "attempt": request["attempt"],
+        "state": "preparing",
+        "outcome": None,
+        "exit_code": None,
+        "signal": None,
+        "reason": "",
+        "error": None,
+        "pid": None,
+        "pid_start": None,
+        "started_at": timestamp(),
+        "script_started_at": None,
+        "ended_at": None,
+        "supervisor": processes.identity(os.getpid()),
+        "killed": [],
+        "output_bytes": 0,
+        "peak_memory_bytes": None,
+        "cgroups": [],
+        "env_key": "",
+        "command": [],
+    }
+
+
+class Record:
+    """The status in memory and on disk; every change is written whole."""
+
+    def __init__(self, run: RunFolder, request: dict[str, Any]) -> None:
+        self._run = run
+        self.now = begun(request)
+        write_json(run.status, self.now)
+
+    def change(self, **fields: Any) -> None:
+        """Set fields and write. Raises ``OSError`` when the disk is full; the old status stays then."""
+        self.now.update(fields)
+        write_json(self._run.status, self.now)

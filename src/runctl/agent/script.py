@@ -1,0 +1,99 @@
+"""The script as a process: what it is started with, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from runctl.agent.failure import AgentFailure
+from runctl.agent.home import RunFolder, make_folder
+from runctl.agent.tree import encoded
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+class Ended:
+    """How a process ended: its exit code, or the name of the signal; peak memory of it and of what it waited for."""
+
+    def __init__(self, wait_status: int, peak_bytes: int) -> None:
+        number = wait_status & 0x7F
+        self.exit_code = None if number else wait_status >> 8
+        self.signal = signal_name(number) if number else None
+        self.peak_bytes = peak_bytes
+
+
+def signal_name(number: int) -> str:
+    """``SIGTERM`` for 15; the number itself where the system has no name for it (real-time signals)."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "SIG%d" % number
+
+
+def command(request: dict[str, Any], *, python: str) -> list[str]:
+    """The argv: the interpreter, the script by its path from the project root, the user's arguments. Pure."""
+    path = request["script"]
+    return [python, "./" + path if path.startswith("-") else path, *request["args"]]
+
+
+def variables(
+    request: dict[str, Any], *, run: RunFolder, inherited: Mapping[str, str], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """The script's environment: ours, the built environment's, the user's, and runctl's on top. Pure."""
+    found = {name: value for name, value in inherited.items() if name != "RUNCTL_RESUME_PATH"}
+    found.update(environment)
+    found.update(request["env"])
+    found.update(
+        RUNCTL_RUN_ID=request["run"],
+        RUNCTL_RUN_NAME=request["name"],
+        RUNCTL_ATTEMPT=str(request["attempt"]),
+        RUNCTL_CHECKPOINT_DIR=run.checkpoints,
+        PYTHONUNBUFFERED="1",
+    )
+    if request.get("resume_from"):
+        found["RUNCTL_RESUME_PATH"] = request["resume_from"]
+    return found
+
+
+def start(argv: list[str], *, env: Mapping[str, str], run: RunFolder) -> subprocess.Popen[bytes]:
+    """Start the script in a session of its own; its stdout and stderr are ``output.log`` itself.
+
+    Raises:
+        AgentFailure: ``script-not-started`` with the system's reason.
+    """
+    make_folder(run.checkpoints)
+    output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return (
+            subprocess.Popen(  # its end is waited for in Supervisor, which has to see more than a return code
+                [encoded(part) for part in argv],
+                cwd=encoded(run.code),
+                env={encoded(name): encoded(value) for name, value in env.items()},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        )
+    except OSError as error:
+        detail = error.strerror or str(error)
+        raise AgentFailure("script-not-started", command=argv, detail=detail) from error
+    finally:
+        os.close(output)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the child has ended. It is not reaped, so that its pid cannot become somebody else's yet."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def reap(pid: int) -> Ended:
+    """Collect the child, waiting for its end; once only."""
+    _, wait_status, usage = os.wait4(pid, 0)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
+    return Ended(wait_status, usage.ru_maxrss * unit)

@@ -1,0 +1,106 @@
+"""What a supervisor notes while the script runs: when its output grew, and which checkpoints are complete."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from runctl.agent.home import RunFolder, size_of
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runctl.agent.journal import Journal
+
+TIMES_EVERY = 0.2  # seconds between two lines of output.times
+CHECKPOINTS_EVERY = 1.0  # seconds between two looks
+
+
+class OutputTimes:
+    """Writes ``output.times``: at which second after the script's start the output was how long."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._fd = -1
+        self._size = 0
+        self._begun: float | None = None
+        self._last = 0.0
+
+    def begin(self, begun: float) -> None:
+        """The script has started, ``begun`` on the monotonic clock."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._begun = begun
+        self._fd = os.open(self._run.times, flags, 0o600)
+
+    def look(self, *, last: bool = False) -> None:
+        """Note the output's length if it has changed; ``last`` also when the latest note is fresh."""
+        now = time.monotonic()
+        if self._fd < 0 or (now - self._last < TIMES_EVERY and not last):
+            return
+        self._last = now
+        size = size_of(self._run.output)
+        if size != self._size:
+            self._size = size
+            try:
+                os.write(self._fd, b"%d %.3f\n" % (size, self.elapsed()))
+            except OSError:
+                pass  # a full disk costs the index a line, not the run its life
+
+    def elapsed(self) -> float:
+        """Seconds since the script started; 0 when it never did."""
+        return 0.0 if self._begun is None else time.monotonic() - self._begun
+
+
+class CheckpointWatch:
+    """Emits ``checkpoint`` once for each complete checkpoint, and again when it was replaced by a newer one."""
+
+    def __init__(self, run: RunFolder, journal: Journal) -> None:
+        self._run = run
+        self._journal = journal
+        self._seen: set[tuple[Any, ...]] = set()
+        self._listing: list[tuple[Any, ...]] = []
+        self._last = 0.0
+
+    def look(self, *, last: bool = False) -> None:
+        """Look again if a second has passed and something in the folder has changed; ``last``: in any case."""
+        now = time.monotonic()
+        if now - self._last < CHECKPOINTS_EVERY and not last:
+            return
+        self._last = now
+        listing = sorted(_listing(self._run.checkpoints))
+        if listing == self._listing:
+            return
+        self._listing = listing
+        from runctl.agent import checkpoints  # noqa: PLC0415 - compiled when the first file is there
+
+        for found in checkpoints.find(self._run.checkpoints)["checkpoints"]:
+            key = (found["path"], found["size"], found["modified"])
+            if key not in self._seen:
+                self._seen.add(key)
+                self._journal.emit(
+                    "checkpoint",
+                    path=found["path"],
+                    format=found["format"],
+                    size=found["size"],
+                    step=found.get("step"),
+                )
+
+
+def _listing(folder: str) -> list[tuple[Any, ...]]:
+    """Every file below ``folder`` with its size and time; what vanishes meanwhile is left out."""
+    found: list[tuple[Any, ...]] = []
+    try:
+        with os.scandir(folder) as items:
+            for item in items:
+                if item.is_dir(follow_symlinks=False):
+                    found.extend(_listing(item.path))
+                    continue
+                try:
+                    stat = item.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                found.append((item.path, stat.st_size, stat.st_mtime_ns))
+    except OSError:
+        pass
+    return found

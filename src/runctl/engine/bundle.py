@@ -1,0 +1,138 @@
+"""The agent as one file: every module of ``runctl.agent`` and ``runctl.formats`` in a dictionary, and a loader.
+
+The file is the same, byte for byte, wherever it is made from the same sources, so its SHA-256 is its name. Modules
+keep their names and are compiled only when something imports them: a small command starts as fast as a small program.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+PACKAGES = ("agent", "formats")
+
+# What ``python -c`` gets. It has to be understood by any Python 3, so that an old one can say that it is too old;
+# stdin is read byte by byte up to the first newline and then exactly N bytes, so the command finds its own input.
+LOADER = """\
+import os, sys
+digest, home = sys.argv[1], os.path.expanduser(sys.argv[2] or "~/.runctl")
+if sys.version_info < (3, 8):
+    print('{"error":{"code":"machine-python-too-old","facts":{"python":"%d.%d.%d"}}}' % sys.version_info[:3])
+    sys.exit(1)
+def take(count):
+    parts = []
+    while count:
+        part = os.read(0, min(count, 1 << 20))
+        if not part: sys.exit(91)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+def intact(source):
+    try: from _sha2 import sha256
+    except ImportError:
+        try: from _sha256 import sha256
+        except ImportError: from hashlib import sha256
+    return sha256(source).hexdigest() == digest
+def save(source):
+    folder = os.path.dirname(path)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    part = "%s.%d.tmp" % (path, os.getpid())
+    try:
+        with open(part, "wb") as file: file.write(source)
+        os.replace(part, path)
+    except OSError:
+        try: os.unlink(part)
+        except OSError: pass
+path = os.path.join(home, "agent", digest + ".py")
+line = b""
+while line[-1:] != b"\\n": line += take(1)
+size, keep = map(int, line.split())
+if size:
+    source = take(size)
+    if not intact(source): sys.exit(92)
+    if keep and not os.path.exists(path):
+        try: save(source)
+        except OSError: pass
+else:
+    try:
+        with open(path, "rb") as file: source = file.read()
+    except OSError: sys.exit(90)
+    if not intact(source):
+        os.unlink(path)
+        sys.exit(90)
+exec(compile(source, path, "exec"), {"__name__": "__main__", "DIGEST": digest, "HOME": home})
+"""
+
+_PROGRAM = '''\
+"""The agent of runctl, as one file."""
+import sys
+from _frozen_importlib import ModuleSpec
+
+SOURCES = {sources}
+
+
+class Finder:
+    """Finds the modules above; compiles one when it is imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in SOURCES:
+            return None
+        return ModuleSpec(name, self, origin=SOURCES[name][0], is_package=SOURCES[name][0].endswith("/__init__.py"))
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        file, source = SOURCES[module.__name__]
+        module.__file__ = file
+        exec(compile(source, file, "exec"), module.__dict__)
+
+    def get_source(self, name):
+        return SOURCES[name][1]
+
+
+sys.meta_path.insert(0, Finder())
+sys.dont_write_bytecode = True
+from runctl.agent.main import main
+
+main(sys.argv[3:], home=HOME, digest=DIGEST)
+'''
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The agent's one file and its name: the SHA-256 (hex) of its bytes."""
+
+    digest: str
+    source: bytes
+
+
+@functools.cache
+def bundle() -> Bundle:
+    """Make the agent's file from the installed sources; made once in a process, safe to call from several threads."""
+    root = resources.files("runctl")
+    sources = {"runctl": ("runctl/__init__.py", "")}
+    for package in PACKAGES:
+        sources.update(_modules(root / package, f"runctl.{package}", f"runctl/{package}"))
+    lines = "".join(f"    {name!r}: {sources[name]!r},\n" for name in sorted(sources))
+    source = _PROGRAM.replace("{sources}", "{\n" + lines + "}").encode()
+    return Bundle(hashlib.sha256(source).hexdigest(), source)
+
+
+def _modules(folder: Traversable, package: str, path: str) -> dict[str, tuple[str, str]]:
+    """Module name → (file name for tracebacks, source) of everything below ``folder``."""
+    found: dict[str, tuple[str, str]] = {}
+    for item in folder.iterdir():
+        if item.is_dir() and item.name.isidentifier() and item.name != "__pycache__":
+            found.update(_modules(item, f"{package}.{item.name}", f"{path}/{item.name}"))
+        elif item.name == "__init__.py":
+            found[package] = (f"{path}/__init__.py", item.read_text("utf-8"))
+        elif item.name.endswith(".py"):
+            found[f"{package}.{item.name[:-3]}"] = (f"{path}/{item.name}", item.read_text("utf-8"))
+    return found
