@@ -170,11 +170,12 @@ class FileFormat(Format):
             final = final_name(file.name)
             if not self.matches(final):
                 continue
+            if final != file.name:
+                why = "has a temporary name: still being written, or left by a crash"
+                found.incomplete.append(Incomplete(file.path, self.name, why, WRITING))
+                found.claimed.add(file.path)
+                continue
             try:
-                if final != file.name:
-                    raise Rejected(
-                        "has a temporary name: still being written, or left by a crash", kind=WRITING
-                    )
                 contents = self.inspect(Window(read, file.path, size=file.size), verify=verify)
             except Rejected as error:
                 found.incomplete.append(Incomplete(file.path, self.name, error.why, error.kind))

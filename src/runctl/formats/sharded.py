@@ -115,6 +115,11 @@ def _kind(name: str) -> str:
     return ""
 
 
+def is_index(name: str) -> bool:
+    """Whether a file of that name is the index of a sharded checkpoint."""
+    return bool(_kind(name))
+
+
 def _siblings(index: File, listing: Sequence[File]) -> List[str]:
     """The shards that lie beside an index by their names, also when the index is too damaged to name them."""
     stem = index.name[: -len(_kind(index.name) + _INDEX)]
