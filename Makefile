@@ -18,7 +18,7 @@ demo: .venv/.ready ## train a real model on real data on this machine, and look 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 test: .venv/.ready check ## every check and every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	sh tests/netns.sh $(BIN)/python -m pytest -n 2 --dist loadgroup tests
 
 check: .venv/.ready ## format, lint, types, import rules, dead code, the agent's Python version
 	$(BIN)/ruff format --check .

@@ -86,6 +86,7 @@ class Plan:
     code: CodePlan
     environment: EnvironmentPlan
     variables: Mapping[str, str] = field(repr=False, default_factory=dict)
+    secret_variables: tuple[str, ...] = ()  # names among them whose values are never written anywhere
     resume_from: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -132,8 +133,8 @@ class Plan:
         else:
             out.append(PlanLine("=", "nothing to send", f"the machine has all of {travels}"))
         out += [PlanLine("-", left.path, left.rule) for left in self.code.left_out]
-        secret = "looks like a secret; name it in `secrets` in .runctl.toml if it has to travel"
-        out += [PlanLine("!", f"left out: {path}", secret) for path in self.code.secrets]
+        guard = "looks like a secret; name it under `secrets` in .runctl.toml if it has to travel"
+        out += [PlanLine("!", f"left out: {path}", guard) for path in self.code.secrets]
         return out
 
     def _environment_lines(self) -> list[PlanLine]:
@@ -210,6 +211,7 @@ class Plan:
             "script": str(self.spec.script),
             "args": list(self.spec.args),
             "env": dict(self.variables),
+            "secret_env": list(self.secret_variables),
             "environment": None if self.environment.request is None else dict(self.environment.request),
             "deps": str(self.environment.mode),
             "max_hours": self.spec.limits.max_hours,

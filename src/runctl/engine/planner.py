@@ -47,9 +47,9 @@ class Planner:
     cancel: CancelToken
 
     def make(
-        self, spec: RunSpec, project: Project, *, run_id: str, name: str, variables: Mapping[str, str]
+        self, spec: RunSpec, project: Project, *, run_id: str, name: str, secrets: Mapping[str, str]
     ) -> Plan:
-        """The plan for ``spec``. Writes nothing; safe to repeat.
+        """The plan for ``spec``. Writes nothing; safe to repeat. ``secrets`` are variables nobody may write down.
 
         Raises:
             CapacityError: no machine satisfies the request.
@@ -74,7 +74,8 @@ class Planner:
             machine={key: value for key, value in facts.items() if key not in ("missing", "environment")},
             code=self._code(project, tuple(facts["missing"])),
             environment=self._environment(spec, project.dependencies, request, facts),
-            variables=dict(variables),
+            variables={**spec.env, **secrets},
+            secret_variables=tuple(secrets),
             resume_from=resume_from,
             warnings=self._warnings(project, facts),
         )
