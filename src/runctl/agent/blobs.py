@@ -8,12 +8,13 @@ from hashlib import sha256
 
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import Home, free_bytes, make_folder
-from runctl.agent.wire import Input
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from runctl.agent.wire import Input
 
 HEADER_LIMIT = 128  # bytes: 64 digits, a space, a decimal size
 
@@ -64,8 +65,7 @@ def _receive_one(source: Input, digest: str, size: int, *, home: Home) -> None:
             found = _copy(source, size, fd)
         finally:
             os.close(fd)
-        if found != digest:
-            raise AgentFailure("blob-corrupt", digest=digest, found=found, where="on the way")
+        _verify(found, digest)
         os.rename(part, target)
     except OSError as error:
         _forget(part)
@@ -76,6 +76,11 @@ def _receive_one(source: Input, digest: str, size: int, *, home: Home) -> None:
     except BaseException:
         _forget(part)
         raise
+
+
+def _verify(found: str, digest: str) -> None:
+    if found != digest:
+        raise AgentFailure("blob-corrupt", digest=digest, found=found, where="on the way")
 
 
 def _forget(path: str) -> None:

@@ -45,19 +45,15 @@ def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
 
 def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
     """End what is left of a run whose supervisor died, and write its last status. One process at a time does it."""
-    import fcntl  # noqa: PLC0415 - as the rest: seldom needed
-
-    from runctl.agent import cgroups, ending  # noqa: PLC0415
+    from runctl.agent import cgroups, ending, lock  # noqa: PLC0415 - as daemon
     from runctl.agent.journal import Journal, timestamp  # noqa: PLC0415
     from runctl.agent.stop import Stop  # noqa: PLC0415
 
     folder = os.open(run.path, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        ready()  # another one is at it, and reads cancel.json again and again
-        return
+    first = lock.try_take(folder)
     ready()
+    if not first:
+        return  # another one is at it, and reads cancel.json again and again
     written = read_json(run.status)
     if written is None or written["state"] == "ended":
         return

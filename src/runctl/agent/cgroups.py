@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Every one of these files has a line "oom_kill N".
 COUNTERS = ("memory.events", "memory.oom_control")
+LIMITS = ("memory.max", "memory.limit_in_bytes")
+NO_LIMIT = 1 << 60  # bytes; v1 says "none" with a number near 2**63, v2 with the word "max"
 VMSTAT = "/proc/vmstat"
 REMOVE_WAIT = 1.0  # seconds; a group stays busy until its last dead process was reaped
 
@@ -107,17 +109,18 @@ def remove(folders: Iterable[str]) -> None:
     deadline = time.monotonic() + REMOVE_WAIT
     for top in folders:
         for folder, _folders, _files in os.walk(top, topdown=False):
-            while True:
-                try:
-                    os.rmdir(folder)
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    if time.monotonic() > deadline:
-                        break
-                    time.sleep(0.01)
-                else:
-                    break
+            while not _rmdir(folder) and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+
+def _rmdir(folder: str) -> bool:
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def oom_kills(path: str) -> int | None:
@@ -160,15 +163,19 @@ def _counts(paths: Iterable[str]) -> dict[str, int]:
 def memory_limit() -> int | None:
     """Bytes our own groups and those above them allow; None where there is no limit."""
     limits = []
-    for folder in folders_of():
+    for own in folders_of():
+        folder = own
         while os.path.isfile(os.path.join(folder, "cgroup.procs")):
-            for name in ("memory.max", "memory.limit_in_bytes"):
-                try:
-                    with open(os.path.join(folder, name)) as file:
-                        text = file.read().strip()
-                except OSError:
-                    continue
-                if text.isdigit() and int(text) < 1 << 60:  # v1 says "none" with a number near 2**63
-                    limits.append(int(text))
+            limits += [_limit(os.path.join(folder, name)) for name in LIMITS]
             folder = os.path.dirname(folder)
-    return min(limits) if limits else None
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None
+
+
+def _limit(path: str) -> int | None:
+    try:
+        with open(path) as file:
+            text = file.read().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() and int(text) < NO_LIMIT else None

@@ -11,11 +11,12 @@ import sys
 import time
 
 from runctl.agent import status, wire
-from runctl.agent.home import Home, RunFolder
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from typing import Any
+
+    from runctl.agent.home import Home, RunFolder
 
 CHUNK = 1 << 20  # bytes read at once: all the memory a follower needs
 SOONEST, LATEST = 0.005, 0.05  # seconds between looks: after news, and when all is quiet
@@ -126,6 +127,10 @@ class Tail:
                 return False
         data = os.pread(self._fd, CHUNK, self._offset)
         if self._kind == b"E":
+            size = CHUNK
+            while len(data) == size and b"\n" not in data:  # one very long line
+                size *= 2
+                data = os.pread(self._fd, size, self._offset)
             data = data[: data.rfind(b"\n") + 1]
         if not data:
             return self._replaced()

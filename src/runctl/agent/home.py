@@ -42,13 +42,13 @@ class Home:
         self.runs = os.path.join(self.path, "runs")
         self.lock = os.path.join(self.path, "launch.lock")
 
-    def blob(self, digest: str) -> str:
+    def blob(self, digest: object) -> str:
         """The file of a content; raises ``agent-request`` for anything but 64 lower-case hex digits."""
         if not isinstance(digest, str) or not DIGEST.match(digest):
             raise AgentFailure("agent-request", detail="not a digest: %r" % (digest,))
         return os.path.join(self.blobs, digest[:2], digest)
 
-    def run(self, run: str) -> RunFolder:
+    def run(self, run: object) -> RunFolder:
         """The folder of a run; raises ``agent-request`` for an id that is no plain name."""
         if not isinstance(run, str) or not RUN.match(run):
             raise AgentFailure("agent-request", detail="not a run id: %r" % (run,))

@@ -19,13 +19,18 @@ def take(path: str, *, seconds: float) -> int:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                os.close(fd)
-                raise AgentFailure("machine-locked", path=path, seconds=round(seconds)) from error
-            time.sleep(LOOK)
-        else:
-            return fd
+    while not try_take(fd):
+        if time.monotonic() >= deadline:
+            os.close(fd)
+            raise AgentFailure("machine-locked", path=path, seconds=round(seconds))
+        time.sleep(LOOK)
+    return fd
+
+
+def try_take(fd: int) -> bool:
+    """Lock an open file or folder if nobody else has; whether that worked."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

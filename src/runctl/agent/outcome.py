@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from runctl.agent.failure import AgentFailure
-
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from runctl.agent.failure import AgentFailure
     from runctl.agent.script import Ended
 
 TIME_LIMIT = "time limit"
@@ -32,15 +31,16 @@ def decide(
     }
     if stop in ("cancelled", "preempted"):
         return dict(fields, outcome=stop, reason=why or stop)
-    if stop == TIME_LIMIT:
-        return dict(fields, outcome="failed", reason=TIME_LIMIT)
-    if failure is not None:
+    if stop != TIME_LIMIT and failure is not None:
         return dict(fields, outcome="failed", reason=failure.code, error=failure.to_json())
-    assert ended is not None
-    if ended.exit_code == 0:
+    if not stop and ended is not None and ended.exit_code == 0:
         return dict(fields, outcome="succeeded", reason="")
-    if out_of_memory:
-        return dict(fields, outcome="failed", reason="out of memory")
-    if ended.signal is not None:
-        return dict(fields, outcome="failed", reason="signal %s" % ended.signal)
-    return dict(fields, outcome="failed", reason="exit status %d" % (ended.exit_code or 0))
+    if stop:
+        reason = TIME_LIMIT
+    elif out_of_memory:
+        reason = "out of memory"
+    elif ended is not None and ended.signal is not None:
+        reason = "signal %s" % ended.signal
+    else:
+        reason = "exit status %s" % fields["exit_code"]
+    return dict(fields, outcome="failed", reason=reason)

@@ -8,7 +8,6 @@ import time
 
 from runctl.agent import tree
 from runctl.agent.failure import AgentFailure
-from runctl.agent.home import Home, RunFolder
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from runctl.agent.home import Home, RunFolder
     from runctl.agent.journal import Journal
     from runctl.agent.stop import Stop
     from runctl.agent.wake import Wake
@@ -36,7 +36,7 @@ class Step:
         self.summary = ""
         self.skipped = False
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> Step:  # noqa: PYI034 - Self is newer than Python 3.8
         self._begun = time.monotonic()
         self._journal.emit("step.started", step=self._name, title=self._title, where="machine")
         return self
@@ -77,8 +77,8 @@ class Work:
         self._wake = wake
         self.result: Any = None
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._done = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         try:
@@ -86,16 +86,17 @@ class Work:
         except BaseException as error:
             self.error = error
         finally:
+            self._done.set()  # before the wake: who wakes must find it set
             self._wake.call()
 
     @property
     def busy(self) -> bool:
         """Whether it still works."""
-        return self._thread.is_alive()
+        return not self._done.is_set()
 
     def join(self, seconds: float) -> None:
         """Wait for it at most that long."""
-        self._thread.join(seconds)
+        self._done.wait(seconds)
 
 
 class Preparation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runctl.agent import blobs, status
+from runctl.agent import blobs, cgroups, status
 from runctl.agent.home import Home, free_bytes
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
@@ -52,7 +52,8 @@ def cpus() -> int:
 
 def memory_bytes() -> int:
     """Physical memory; what a control group allows where that is less."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(physical, cgroups.memory_limit() or physical)
 
 
 def cgroup_version() -> str | None:

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import namedtuple
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-# ``start`` is opaque: equal means the same process. ``state`` Z is a zombie, which runs no more.
-Process = namedtuple("Process", ["pid", "parent", "group", "session", "state", "start"])
-Table = "dict[int, Process]"
+GONE = ("Z", "X", "x")  # states of a process that runs no more
 
-GONE = ("Z", "X", "x")
+
+class Process:
+    """What the system says of a process. ``start`` is opaque: the same pid and start are the same process."""
+
+    __slots__ = ("group", "parent", "pid", "session", "start", "state")
+
+    def __init__(self, pid: int, *, parent: int, group: int, session: int, state: str, start: str) -> None:
+        self.pid = pid
+        self.parent = parent
+        self.group = group
+        self.session = session
+        self.state = state
+        self.start = start
 
 
 def table() -> dict[int, Process]:
@@ -45,7 +54,14 @@ def find(pid: int) -> Process | None:
         return _ps_table(["-p", str(pid)]).get(pid)
     rest = text[text.rindex(b")") + 2 :].split()  # the name before it may hold spaces and parentheses
     start = "%s@%s" % (rest[19].decode(), _boot())
-    return Process(pid, int(rest[1]), int(rest[2]), int(rest[3]), rest[0].decode(), start)
+    return Process(
+        pid,
+        parent=int(rest[1]),
+        group=int(rest[2]),
+        session=int(rest[3]),
+        state=rest[0].decode(),
+        start=start,
+    )
 
 
 _BOOTS: list[str] = []
@@ -77,7 +93,14 @@ def _ps_table(which: list[str]) -> dict[int, Process]:
     found = {}
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         pid, parent, group, state, start = line.split(None, 4)
-        found[int(pid)] = Process(int(pid), int(parent), int(group), int(group), state[0], start.strip())
+        found[int(pid)] = Process(
+            int(pid),
+            parent=int(parent),
+            group=int(group),
+            session=int(group),
+            state=state[0],
+            start=start.strip(),
+        )
     return found
 
 
@@ -140,10 +163,12 @@ def descendants(roots: Iterable[int], among: dict[int, Process]) -> set[int]:
 
 def send(process: Process, number: int) -> bool:
     """Send a signal to this very process, never to a later one of the same pid; false when it is gone."""
-    if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
+    pidfd_open = getattr(os, "pidfd_open", None)  # both since Python 3.9, on Linux
+    pidfd_send_signal = getattr(signal, "pidfd_send_signal", None)
+    if pidfd_open is None or pidfd_send_signal is None:
         return _send_checked(process, number)
     try:
-        handle = os.pidfd_open(process.pid)
+        handle = pidfd_open(process.pid)
     except ProcessLookupError:
         return False
     except OSError:  # a kernel before 5.3
@@ -152,7 +177,7 @@ def send(process: Process, number: int) -> bool:
         now = find(process.pid)
         if now is None or now.start != process.start:
             return False
-        signal.pidfd_send_signal(handle, number)
+        pidfd_send_signal(handle, number)
     except OSError:
         return False
     finally:

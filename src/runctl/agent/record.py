@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from runctl.agent import processes
@@ -52,6 +53,20 @@ class Record:
         write_json(run.status, self.now)
 
     def change(self, **fields: Any) -> None:
-        """Set fields and write. Raises ``OSError`` when the disk is full; the old status stays then."""
+        """Set fields and write, also on a full disk: then in place, over the block the file has already."""
         self.now.update(fields)
-        write_json(self._run.status, self.now)
+        try:
+            write_json(self._run.status, self.now)
+        except OSError:
+            _overwrite(self._run.status, self.now)
+
+
+def _overwrite(path: str, value: dict[str, Any]) -> None:
+    """Write over the old bytes, padded with spaces to their length, so that no new block is asked for."""
+    data = json.dumps(value, separators=(",", ":")).encode()
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, data.ljust(os.fstat(fd).st_size - 1) + b"\n", 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -60,7 +60,46 @@ def variables(
     return found
 
 
-def start(argv: list[str], *, env: Mapping[str, str], run: RunFolder) -> subprocess.Popen[bytes]:
+class Child:
+    """The script while it runs, as the child of this process."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ended: Ended | None = None
+
+    def has_ended(self) -> bool:
+        """Whether it has ended. Where the system allows it is not reaped by this: its pid stays its own."""
+        if hasattr(os, "waitid"):
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        return self._reap(os.WNOHANG)
+
+    def collect(self) -> Ended:
+        """How it ended; waits for that, and reaps it. Safe to repeat."""
+        self._reap(0)
+        assert self._ended is not None
+        return self._ended
+
+    def _reap(self, options: int) -> bool:
+        if self._ended is None:
+            pid, wait_status, usage = os.wait4(self.pid, options)
+            unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
+            self._ended = Ended(wait_status, usage.ru_maxrss * unit) if pid else None
+        return self._ended is not None
+
+
+def reap_others(pid: int) -> None:
+    """Reap every child that has ended but this one: orphans we adopted, which nobody else will ever wait for."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid == pid:
+            return
+        os.waitpid(found.si_pid, 0)
+
+
+def start(argv: list[str], *, env: Mapping[str, str], run: RunFolder) -> Child:
     """Start the script in a session of its own; its stdout and stderr are ``output.log`` itself.
 
     Raises:
@@ -69,31 +108,19 @@ def start(argv: list[str], *, env: Mapping[str, str], run: RunFolder) -> subproc
     make_folder(run.checkpoints)
     output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        return (
-            subprocess.Popen(  # its end is waited for in Supervisor, which has to see more than a return code
-                [encoded(part) for part in argv],
-                cwd=encoded(run.code),
-                env={encoded(name): encoded(value) for name, value in env.items()},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        process = subprocess.Popen(
+            [encoded(part) for part in argv],
+            cwd=encoded(run.code),
+            env={encoded(name): encoded(value) for name, value in env.items()},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     except OSError as error:
         detail = error.strerror or str(error)
         raise AgentFailure("script-not-started", command=argv, detail=detail) from error
     finally:
         os.close(output)
-
-
-def has_ended(pid: int) -> bool:
-    """Whether the child has ended. It is not reaped, so that its pid cannot become somebody else's yet."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-
-def reap(pid: int) -> Ended:
-    """Collect the child, waiting for its end; once only."""
-    _, wait_status, usage = os.wait4(pid, 0)
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
-    return Ended(wait_status, usage.ru_maxrss * unit)
+    process.returncode = 0  # Child waits for it, and sees more than Popen would; this one must never
+    return Child(process.pid)

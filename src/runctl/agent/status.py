@@ -41,9 +41,7 @@ def known(run: RunFolder) -> dict[str, Any]:
 
 
 def without_supervisor(status: dict[str, Any], *, script_alive: bool) -> dict[str, Any]:
-    """What to say of a run whose supervisor died (kill -9, a reboot) before it could write the end. Pure but for
-    the boot's identity.
-    """
+    """What to say of a run whose supervisor died (kill -9, a reboot) before it could write the end."""
     if script_alive:
         return dict(status, state="running", reason="unsupervised")
     if processes.rebooted(status["supervisor"]["start"]):

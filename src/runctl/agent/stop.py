@@ -33,6 +33,9 @@ class Stop:
 
     def look(self) -> None:
         """Read ``cancel.json``, which the ``cancel`` command leaves before it sends us a signal."""
-        wanted = read_json(self._run.cancel)
-        if wanted is not None:
-            self.ask("cancelled", wanted["reason"], grace=wanted["grace"])
+        try:
+            wanted = read_json(self._run.cancel)
+            if wanted is not None:
+                self.ask("cancelled", str(wanted["reason"]), grace=float(wanted["grace"]))
+        except (OSError, KeyError, TypeError, ValueError):
+            pass  # called from a signal's handler: nothing may be raised into whatever was going on

@@ -54,6 +54,7 @@ class Supervisor:
         )
         self._groups: list[str] = []
         self._pid = 0
+        self._child: script.Child | None = None
         self._deadline: float | None = None
         self._times = OutputTimes(run)
         self._checkpoints = CheckpointWatch(run, self._journal)
@@ -85,8 +86,8 @@ class Supervisor:
             failure = _crashed(error, self._run.path)
         try:
             killed += self._end_leftovers()
-            if self._pid:
-                ended = script.reap(self._pid)
+            if self._child is not None:
+                ended = self._child.collect()
         except Exception as error:
             failure = failure or _crashed(error, self._run.path)
         sent_kill = any(one["pid"] == self._pid and one["signal"] == "SIGKILL" for one in killed)
@@ -108,13 +109,12 @@ class Supervisor:
             )
             self._groups = cgroups.create(self._run.id)
             begun = time.monotonic()
-            process = script.start(argv, env=env, run=self._run)
-            self._pid = process.pid
+            child = script.start(argv, env=env, run=self._run)
+            self._child, self._pid = child, child.pid
             # It is still starting its interpreter: whatever it starts later is born in the groups.
             joined = cgroups.add(self._groups, self._pid)
             cgroups.remove(set(self._groups) - set(joined))
             self._groups = joined
-            process.returncode = 0  # reaped by us, never by Popen
             step.summary = "pid %d" % self._pid
         hours = self._request.get("max_hours")
         self._deadline = None if hours is None else begun + hours * 3600
@@ -133,7 +133,7 @@ class Supervisor:
 
     def _watch(self) -> list[dict[str, Any]]:
         """Until the script has ended, by itself or because we had to; returns whom we told to end."""
-        while not script.has_ended(self._pid):
+        while self._child is not None and not self._child.has_ended():
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._stop.ask(outcome.TIME_LIMIT)
             if self._stop.asked:
@@ -146,6 +146,8 @@ class Supervisor:
 
     def _pause(self, seconds: float) -> None:
         self._wake.wait(seconds)
+        if self._adopter():
+            script.reap_others(self._pid)
         self._times.look()
         self._checkpoints.look()
 
