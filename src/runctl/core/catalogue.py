@@ -197,4 +197,370 @@ CATALOGUE: dict[str, Known] = {
             "RUNCTL_CHECKPOINT_DIR is kept; `--resume RUN` starts from its newest complete checkpoint."
         ),
     ),
+    # --- command line and configuration (cli/, project/config.py)
+    "usage": Known(
+        errors.UsageError,
+        what="the command line cannot be understood",
+        fix=("  runctl --help",),
+        explain=(
+            "An argument is missing, is one too many, or has a value its option does not take; the cause is in the "
+            "error's second line. `runctl COMMAND --help` lists what a command takes. Arguments of your script "
+            "follow `--`: `runctl train train.py -- --epochs 20`."
+        ),
+    ),
+    "unknown-command": Known(
+        errors.UsageError,
+        what="no such command: {command}",
+        fix=("  runctl --help",),
+        explain=(
+            "The first word that is no option has to be a command of runctl. `runctl --help` lists them all, and "
+            "`runctl train SCRIPT` runs a script."
+        ),
+    ),
+    "unknown-option": Known(
+        errors.UsageError,
+        what="no such option: {option}",
+        fix=("  runctl --help",),
+        explain=(
+            "runctl does not know the option. Options are never abbreviated. An option of your own script belongs "
+            "behind `--`, and the error prints the line with the two kept apart. `runctl COMMAND --help` lists the "
+            "options of a command."
+        ),
+    ),
+    "confirmation-needed": Known(
+        errors.UsageError,
+        what="somebody has to confirm: {question}",
+        why="stdin is no terminal, so nobody can be asked",
+        fix=("add --yes to the command to answer yes",),
+        explain=(
+            "runctl asks before it spends or deletes, and never waits for an answer where nobody can give one: in a "
+            "pipe, in CI, under --json. Nothing was changed. Run the command again with `--yes`, or in a terminal."
+        ),
+    ),
+    "unknown-code": Known(
+        errors.UsageError,
+        what="no such error code: {wanted}",
+        fix=("  runctl explain",),
+        explain="The code is the word in brackets after `error`. `runctl explain` without a code lists all of them.",
+    ),
+    "config-invalid": Known(
+        errors.UsageError,
+        what="{count} in the configuration",
+        fix=("  runctl config --help", "  runctl config validate"),
+        explain=(
+            "A configuration file or a RUNCTL_ variable has a key that does not exist, a value of the wrong type, or "
+            "is no valid TOML. Every problem is listed at once with file, line and column, and nothing has been "
+            "started. `runctl config --help` lists every key with what it takes; `runctl config path` shows which "
+            "files are read; `runctl config validate` checks again after an edit."
+        ),
+    ),
+    "config-key-unknown": Known(
+        errors.UsageError,
+        what="no such setting: {key}",
+        fix=("  runctl config --help",),
+        explain="`runctl config --help` lists every setting. Keys in a section are written with a dot: `ui.color`.",
+    ),
+    "config-value-wrong": Known(
+        errors.UsageError,
+        what="{key} {problem}",
+        fix=("  runctl config --help",),
+        explain=(
+            "The value does not fit the setting, so no file was touched. Lists are written with commas "
+            "(`runctl config set include 'data/*,models/*'`), the variables in `env` as NAME=VALUE pairs with commas. "
+            "`runctl config --help` says what each setting takes."
+        ),
+    ),
+    "config-unwritable": Known(
+        errors.UsageError,
+        what="cannot write {path}",
+        why="{detail}",
+        fix=("  runctl config path",),
+        explain=(
+            "The configuration file, or its folder, cannot be written: a missing permission, a read-only or a full "
+            "disk. The file is as it was. `runctl config path` shows which file each layer is in."
+        ),
+    ),
+    "config-exists": Known(
+        errors.UsageError,
+        what="{path} is already there",
+        why="`runctl init` never overwrites a file unless told to",
+        fix=("  runctl config show --origin", "  runctl init --print", "  runctl init --force"),
+        explain=(
+            "There is a configuration already; it was not touched. Change single settings with "
+            "`runctl config set KEY VALUE`, which keeps your comments; see what a fresh file would hold with "
+            "`runctl init --print`; replace the file with `runctl init --force`."
+        ),
+    ),
+    "bug": Known(
+        errors.InternalError,
+        what="runctl has a bug: {kind}: {detail}",
+        why="nothing in runctl expected this, at {where}",
+        fix=(
+            "run the same command with --debug and report what it prints, with `runctl --version`:",
+            "  {report}",
+        ),
+        explain=(
+            "Something failed in a way that runctl's authors did not foresee. Your run, if one was started, goes on "
+            "without the client: `runctl runs` lists it and `runctl attach` follows it again. `--debug` prints the "
+            "traceback for a report."
+        ),
+    ),
+    "cancelled": Known(
+        errors.Cancelled,
+        what="cancelled",
+        explain=(
+            "Somebody pressed Ctrl+C, or the terminal was closed, and runctl stopped what it was doing and gave back "
+            "what it held. A run that had already started on its machine is not ended by this: `runctl runs` lists it."
+        ),
+    ),
+    # Dependencies and environments.
+    "script-metadata-invalid": Known(
+        errors.UsageError,
+        what="{script}:{line}: the inline metadata cannot be read",
+        why="{detail}",
+        fix=(
+            "a block looks like this, every line starting with a hash:",
+            "  # /// script",
+            '  # dependencies = ["numpy"]',
+            "  # ///",
+        ),
+        explain=(
+            "The script carries its dependencies itself (PEP 723), in a comment block that runctl reads before anything "
+            "else. The block was found but is not complete, stands there twice, or is not TOML. Nothing was started. "
+            "Correct the line named, or remove the block to use the project's files instead."
+        ),
+    ),
+    "pyproject-invalid": Known(
+        errors.UsageError,
+        what="{path}:{line}: cannot be read as a project file",
+        why="{detail}",
+        fix=("correct that line of {path}",),
+        explain=(
+            "pyproject.toml (or uv.lock) decides what is installed for the run, and it is not valid TOML, or a "
+            "value in its [project] table has the wrong type. Nothing was started. The line is where the reader "
+            "stopped; the mistake may be just above it."
+        ),
+    ),
+    "requirements-missing": Known(
+        errors.UsageError,
+        what="{path}:{line}: {target} does not exist",
+        why="the line includes a file that is not in the project",
+        fix=("create {target}, or correct line {line} of {path}",),
+        explain=(
+            "A requirements file may include others (-r) and constraints (-c); every one of them travels with the "
+            "project, so each has to be there. Paths are taken relative to the file that names them."
+        ),
+    ),
+    "requirements-outside": Known(
+        errors.UsageError,
+        what="{path}:{line}: {target} is outside the project",
+        why="only files below {root} travel to the machine",
+        fix=("move it into the project, or name the packages in {path} itself",),
+        explain=(
+            "An included requirements file, constraint file or local package lies outside the project root, so that "
+            "the machine could never see it. `runctl project` shows which root was chosen and why; a `.runctl.toml` "
+            "in a folder further up makes that folder the root."
+        ),
+    ),
+    "requirements-not-sent": Known(
+        errors.UsageError,
+        what="{target} decides what is installed, but it does not travel to the machine",
+        why="{path} needs it, and an ignore rule leaves it out",
+        fix=("  runctl project --why {target}",),
+        explain=(
+            "The files that decide the environment are read on the machine, from the code that was sent. This one is "
+            "left out by an ignore rule; name it in the include patterns of the project's configuration."
+        ),
+    ),
+    "requirements-invalid": Known(
+        errors.UsageError,
+        what="{source}: a requirement cannot be read",
+        why="{reason}",
+        fix=("correct the line named above in {source}",),
+        explain=(
+            "A line of the dependency list is neither a requirement (name, extras, version, marker), an option of the "
+            "installer, nor a path. Some of these runctl sees before anything starts, others only the installer can "
+            "judge; its own words are shown."
+        ),
+    ),
+    "requires-python-invalid": Known(
+        errors.UsageError,
+        what="the Python requirement {specifier!r} cannot be read",
+        why="it is not a version specifier such as >=3.11,<3.14",
+        fix=("correct requires-python in the script's metadata or in pyproject.toml",),
+        explain=(
+            "requires-python decides which Python the environment is made from. It takes comparisons separated by "
+            "commas; a bare version is not one (write ==3.11.* or >=3.11)."
+        ),
+    ),
+    "python-missing": Known(
+        errors.InstallError,
+        what="no Python on this machine satisfies {wanted}",
+        why="found: {found}",
+        fix=(
+            "install one on the machine, for example:",
+            "  uv python install '{wanted}'",
+            "or widen requires-python (or .python-version) of the project",
+        ),
+        explain=(
+            "The project asks for a Python version by requires-python or .python-version. The machine's python3, the "
+            "interpreters on its PATH and those managed by uv were looked at, and none fits. Nothing is downloaded "
+            "unless UV_PYTHON_DOWNLOADS=automatic is set on the machine."
+        ),
+    ),
+    "python-unsuitable": Known(
+        errors.InstallError,
+        what="a package does not support Python {python}",
+        why="{reason}",
+        fix=(
+            "set requires-python to a range the package supports, or choose another version of it",
+            "log: {log}",
+        ),
+        explain=(
+            "The environment's Python was chosen by requires-python, and a package (or the lock file) says that it "
+            "does not work with it. Narrow requires-python, or loosen the pin of that package."
+        ),
+    ),
+    "venv-unavailable": Known(
+        errors.InstallError,
+        what="{python} cannot make a virtual environment with pip",
+        why="{detail}",
+        fix=(
+            "on Debian and Ubuntu, on the machine:",
+            "  sudo apt-get install -y python3-venv python3-pip",
+            "or install uv there, which needs neither",
+        ),
+        explain=(
+            "Some distributions ship Python without ensurepip, so that `python3 -m venv` leaves no pip behind. Install "
+            "the package named, or uv; then run the same command again."
+        ),
+    ),
+    "resolution-impossible": Known(
+        errors.InstallError,
+        what="the requirements of {source} cannot be satisfied together",
+        why="{reason}",
+        fix=("loosen one of the versions named above in {source}", "log on the machine: {log}"),
+        explain=(
+            "The installer looked for versions that satisfy every requirement at once and found none: two packages "
+            "ask for different versions of a third, or a pinned version does not exist. The text is the installer's "
+            "own. Nothing was installed and the script was not started."
+        ),
+    ),
+    "package-not-found": Known(
+        errors.InstallError,
+        what="no package {package} on the index",
+        why="{reason}",
+        fix=(
+            "check the spelling in {source}; the name to install can differ from the name to import",
+            "a private index is named in pip's or uv's configuration of the machine",
+            "log on the machine: {log}",
+        ),
+        explain=(
+            "The index knows no package of this name, or none for this Python and platform. The import name and the "
+            "package name often differ (cv2 is opencv-python, sklearn is scikit-learn). A package of your own index "
+            "needs that index in the machine's pip or uv configuration."
+        ),
+    ),
+    "build-failed": Known(
+        errors.InstallError,
+        what="{package} could not be built",
+        why="{reason}",
+        fix=(
+            "choose a version of it that has a wheel for Python {python}, or install what its build asks for",
+            "log on the machine: {log}",
+        ),
+        explain=(
+            "There is no wheel of this package for the machine's Python and platform, so the installer tried to build "
+            "it from source and the build failed. Usually a compiler or a library is missing, or the Python is newer "
+            "than the package; another requires-python or another version often has a wheel."
+        ),
+    ),
+    "hash-mismatch": Known(
+        errors.InstallError,
+        what="a downloaded package is not what its hash says: {package}",
+        why="{reason}",
+        fix=(
+            "if the hashes are yours, renew the lock or the --hash lines in {source}",
+            "otherwise do not install it: the file on the index was changed",
+        ),
+        explain=(
+            "The bytes that arrived do not have the SHA-256 that the lock file, the requirements or the index "
+            "promised. Either the file was replaced on the index, or a proxy altered it, or the hash is old. Nothing "
+            "of it was installed."
+        ),
+    ),
+    "index-unreachable": Known(
+        errors.InstallError,
+        what="the package index cannot be reached from the machine",
+        why="{reason}",
+        fix=(
+            "  runctl train --deps skip SCRIPT",
+            "or check the network, the proxy and the index in pip's or uv's configuration of the machine",
+            "log on the machine: {log}",
+        ),
+        explain=(
+            "The installer could not talk to the index: no route, no name, a refused or broken connection, or a server "
+            "that answers with an error. What is worth it was tried three times. Complete downloads are kept in the "
+            "installer's cache, so the next try goes on from there."
+        ),
+        transient=True,
+    ),
+    "install-failed": Known(
+        errors.InstallError,
+        what="{installer} could not install {source}",
+        why="{reason}",
+        fix=("read the whole log on the machine: {log}",),
+        explain=(
+            "The installer failed for a reason runctl does not know; its last words are shown. The whole output is in "
+            "the log on the machine and, line by line, in the run's events. Nothing half-installed is ever used: the "
+            "next run builds the environment anew."
+        ),
+    ),
+    # --- checkpoints (cli/checkpoint.py, formats/)
+    "checkpoint-path-missing": Known(
+        errors.UsageError,
+        what="no such file or folder: {path}",
+        why="a name with a slash, or one that starts with a dot, is taken as a path on this machine",
+        fix=("  runctl checkpoint list RUN", "  runctl runs"),
+        explain=(
+            "`runctl checkpoint` takes a path on this machine or the name of a run. For the checkpoints of a run, name "
+            "the run: they lie on its machine, and its agent looks at them there."
+        ),
+    ),
+    "checkpoint-not-found": Known(
+        errors.UsageError,
+        what="there is no complete checkpoint in {where}",
+        why="found: {found}",
+        fix=("  runctl checkpoint list {where}", "  runctl checkpoint --help"),
+        explain=(
+            "A checkpoint counts when one of the known formats (torch, safetensors, npz, pickle and joblib, and folders "
+            "with an index) recognises it as complete. A file that is still being written, was cut short, or tells "
+            "nothing about where it ends (a compressed pickle, a torch file older than 1.6) does not. "
+            "The script has to save into RUNCTL_CHECKPOINT_DIR."
+        ),
+    ),
+    "checkpoint-unknown": Known(
+        errors.UsageError,
+        what="{where} has no checkpoint {name}",
+        fix=("  runctl checkpoint list {where}",),
+        explain=(
+            "After the run's name and a colon comes the path of one of its checkpoints, as `runctl checkpoint list` "
+            "prints it in the last column. Without a colon, `info` describes the newest one."
+        ),
+    ),
+    "checkpoint-damaged": Known(
+        errors.ScriptFailed,
+        what="{damaged} of {total} checkpoints in {where} are damaged",
+        why="{reasons}",
+        fix=(
+            "  runctl checkpoint list {where}",
+            "resume from one that is whole, and delete the damaged ones",
+        ),
+        explain=(
+            "`verify` reads every byte and compares the checksums and sizes that the files themselves state. A file "
+            "that ends early was most likely being written when the script ended or the disk was full: write to a "
+            "temporary name and rename it, as examples/digits does. A checksum that differs means the bytes changed "
+            "after they were written. `runctl train --resume` never picks a file whose structure is damaged."
+        ),
+    ),
 }

@@ -1,0 +1,225 @@
+"""``runctl checkpoint list | info | verify``: the checkpoints of a run, or of a folder or file here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runctl.core.catalogue import known
+from runctl.views.text import count, safe, size
+
+if TYPE_CHECKING:
+    import argparse
+
+    from runctl.cli.session import Session
+    from runctl.core.errors import RunctlError
+
+EPILOG = """\
+RUN is a run's name or id; PATH is a folder or a file on this machine. Complete checkpoints only, newest first: by
+the step and epoch they state themselves, then by those in their names, then by time. None is ever unpickled.
+
+examples:
+  runctl checkpoint list brave-otter-7k2m
+  runctl checkpoint info brave-otter-7k2m:checkpoint_epoch_20.npz
+  runctl checkpoint verify checkpoints/
+"""
+SHOWN_TENSORS = 12  # the largest; --json has more
+SHOWN_REASONS = 3  # of incomplete ones, in an error
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of ``runctl checkpoint``."""
+    parser.epilog = EPILOG
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | info | verify")
+    for name, target, text in (
+        ("list", "RUN|PATH", "list complete checkpoints, newest first"),
+        ("info", "RUN[:NAME]|PATH", "describe one checkpoint, the newest unless NAME tells which"),
+        ("verify", "RUN|PATH", "read every byte and compare checksums; status 1 when one is damaged"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        verb.add_argument("target", metavar=target, help="a run, or a path on this machine")
+
+
+def run(args: argparse.Namespace, session: Session) -> int:
+    """Answer one of the three verbs; 0 unless something is wrong.
+
+    Raises:
+        UsageError: ``checkpoint-path-missing``, ``checkpoint-unknown``, ``checkpoint-not-found``, or no such run.
+        ScriptFailed: ``checkpoint-damaged`` (status 1), by ``verify``.
+    """
+    verbs = {"list": _list, "info": _info, "verify": _verify}
+    return verbs[args.verb](args.target, session)
+
+
+def _list(target: str, session: Session) -> int:
+    answer = _find(target, session)
+    if session.options.json:
+        session.out_json(answer)
+        return 0
+    if answer["checkpoints"]:
+        for line in table(answer["checkpoints"]):
+            session.out(line)
+    else:
+        session.say(f"no complete checkpoint in {target}")
+    for each in answer["incomplete"]:
+        session.say(f"not complete: {_reason(each)}")
+    return 0
+
+
+def _info(target: str, session: Session) -> int:
+    where, name = _split(target)
+    answer = _find(where, session)
+    found = answer["checkpoints"]
+    if not found:
+        raise _nothing(where, answer)
+    chosen = next((each for each in found if name in ("", each["path"])), None)
+    if chosen is None:
+        raise _unknown(where, name, answer)
+    if session.options.json:
+        session.out_json({"directory": answer["directory"], **chosen})
+        return 0
+    for line in page(answer["directory"], chosen):
+        session.out(line)
+    return 0
+
+
+def _verify(target: str, session: Session) -> int:
+    answer = _find(target, session, verify=True)
+    good, bad = answer["checkpoints"], answer["incomplete"]
+    damaged = [each for each in bad if each["kind"] == "damaged"]
+    if session.options.json:
+        session.out_json(answer)
+    else:
+        for each in good:
+            session.out(f"whole    {safe(each['path'])}")
+        for each in bad:
+            session.out(f"{'DAMAGED' if each['kind'] == 'damaged' else 'unsure':8} {_reason(each)}")
+    if damaged:
+        raise known(
+            "checkpoint-damaged",
+            where=target,
+            damaged=len(damaged),
+            total=len(good) + len(bad),
+            reasons=_reasons(damaged),
+        )
+    if not good:
+        raise _nothing(target, answer)
+    return 0
+
+
+def _find(target: str, session: Session, *, verify: bool = False) -> dict[str, Any]:
+    """What the formats find at a path here, or what the agent of the run's machine answers."""
+    path = Path(target).expanduser()
+    if path.exists():
+        from runctl.formats.folder import find  # noqa: PLC0415 - not needed for a run: its agent has its own
+
+        return find(str(path), verify=verify)
+    if "/" in target or target.startswith((".", "~")):
+        raise known("checkpoint-path-missing", path=target)
+    from runctl import api  # noqa: PLC0415 - the engine is not needed for a path
+
+    answer: dict[str, Any] = api.checkpoints(session.runtime, target, verify=verify)
+    return answer
+
+
+def _split(target: str) -> tuple[str, str]:
+    """``RUN:NAME`` as its two parts; a path that exists is never split."""
+    if Path(target).expanduser().exists():
+        return target, ""
+    where, _, name = target.partition(":")
+    return where, name
+
+
+def _nothing(where: str, answer: dict[str, Any]) -> RunctlError:
+    return known(
+        "checkpoint-not-found",
+        where=where,
+        found=_reasons(answer["incomplete"]) or "nothing there looks like a checkpoint",
+    )
+
+
+def _unknown(where: str, name: str, answer: dict[str, Any]) -> RunctlError:
+    for each in answer["incomplete"]:
+        if each["path"] == name:
+            return known("checkpoint-not-found", where=f"{where}:{name}", found=_reasons([each]))
+    from runctl.cli.parsing import nearest, quoted  # noqa: PLC0415 - only for an error
+
+    paths = [each["path"] for each in answer["checkpoints"]]
+    near = nearest(name, paths) or paths[:1]
+    fix = ["  " + quoted(["runctl", "checkpoint", "info", f"{where}:{safe(path)}"]) for path in near]
+    return known("checkpoint-unknown", where=where, name=name, fix=fix)
+
+
+def _reason(each: dict[str, Any]) -> str:
+    return f"{safe(each['path'])}: {safe(each['why'])}"
+
+
+def _reasons(incomplete: list[dict[str, Any]]) -> str:
+    more = len(incomplete) - SHOWN_REASONS
+    told = "; ".join(_reason(each) for each in incomplete[:SHOWN_REASONS])
+    return f"{told}; and {more} more" if more > 0 else told
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def table(checkpoints: list[dict[str, Any]]) -> list[str]:
+    """The lines of ``list``: a head, then one per checkpoint, columns aligned, the path last."""
+    rows = [("STEP", "EPOCH", "SIZE", "TENSORS", "FORMAT", "MODIFIED", "PATH")]
+    rows += [
+        (
+            _number(each["step"]),
+            _number(each["epoch"]),
+            size(each["size"]),
+            _number(each["tensors"]),
+            each["format"],
+            _when(each["modified"]),
+            safe(each["path"]),
+        )
+        for each in checkpoints
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    right = (True, True, True, True, False, False)
+    lines = []
+    for row in rows:
+        cells = [
+            f"{cell:>{width}}" if to_right else f"{cell:<{width}}"
+            for cell, width, to_right in zip(row[:6], widths, right, strict=True)
+        ]
+        lines.append("  ".join([*cells, row[6]]))
+    return lines
+
+
+def _when(seconds: float) -> str:
+    import time  # noqa: PLC0415 - not for --json
+
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def page(directory: str, checkpoint: dict[str, Any]) -> list[str]:
+    """The lines of ``info``."""
+    detail = checkpoint["detail"]
+    lines = [
+        f"path      {safe(directory)}/{safe(checkpoint['path'])}".removesuffix("/."),
+        f"format    {checkpoint['format']}",
+        f"size      {size(checkpoint['size'])} in {count(detail['files'], 'files')}",
+        f"modified  {_when(checkpoint['modified'])}",
+        f"step      {_number(checkpoint['step'])}",
+        f"epoch     {_number(checkpoint['epoch'])}",
+    ]
+    if checkpoint["tensors"] is None:
+        lines.append("tensors   the file does not tell")
+    else:
+        kinds = ", ".join(f"{number} {safe(str(dtype))}" for dtype, number in detail["dtypes"].items())
+        lines.append(
+            f"tensors   {checkpoint['tensors']} ({kinds}), {count(detail['elements'], 'numbers')} in all"
+        )
+        lines += [
+            f"          {safe(str(name)) or '-'}  {safe(str(dtype))}  {' x '.join(map(str, shape)) or 'one number'}"
+            for name, dtype, shape in detail["largest"][:SHOWN_TENSORS]
+        ]
+        left = checkpoint["tensors"] - SHOWN_TENSORS
+        lines += [f"          and {left} smaller"] if left > 0 else []
+    lines += [f"metadata  {safe(str(key))} = {safe(str(value))}" for key, value in detail["metadata"].items()]
+    return lines
