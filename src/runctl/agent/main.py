@@ -130,7 +130,8 @@ def _checkpoints(request: dict[str, Any], _source: wire.Input, home: Home, _dige
         folder = home.run(wire.field(request, "run", str)).checkpoints
     else:
         folder = wire.field(request, "path", str)
-    return checkpoints.find(folder, verify=bool(request.get("verify")))
+    answer: dict[str, Any] = checkpoints.find(folder, verify=bool(request.get("verify")))
+    return answer
 
 
 HANDLERS: dict[str, Handler] = {

@@ -1,8 +1,7 @@
-"""Code and environment side by side, each a step whose events the client shows."""
+"""Code, then environment, each a step whose events the client shows."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 
@@ -111,7 +110,6 @@ class Preparation:
         self._journal = journal
         self._stop = stop
         self._wake = wake
-        self._failed = False
         self._abandoned = False
         self._installing: Work | None = None
         self.env_key = ""
@@ -121,26 +119,22 @@ class Preparation:
         return Step(self._journal, name, title)
 
     def run(self) -> tuple[str, dict[str, str]]:
-        """Assemble the code and see to the environment; the interpreter and the variables it wants set.
+        """Assemble the code, then see to the environment; the interpreter and the variables it wants set.
 
-        Returns early, with whatever there is, when the run is to be stopped.
+        One after the other: the code comes from this machine's own disk in no time, and installers read it. Returns
+        early, with whatever there is, when the run is to be stopped.
 
         Raises:
-            AgentFailure: what failed first; the other piece of work has ended then.
+            AgentFailure: what failed.
         """
-        pieces = [Work(self._assemble, self._wake)]
-        wanted = self._request.get("environment")
-        if wanted is not None and self._request.get("deps", "wait") != "skip":
-            pieces.append(Work(lambda: self._install(wanted), self._wake))
-        while any(piece.busy for piece in pieces):
+        work = Work(self._prepare, self._wake)
+        while work.busy:
             self._wake.wait(SLICE)
-            self._failed = self._failed or any(piece.error is not None for piece in pieces)
-        for piece in pieces:
-            if piece.error is not None and not self._stop.asked:
-                raise piece.error
-        environment = pieces[1].result if len(pieces) > 1 else None
-        if environment is None:
-            return sys.executable, {}
+        if self._stop.asked:
+            return "", {}
+        if work.error is not None:
+            raise work.error
+        environment = work.result
         self.env_key = environment.key
         if self._request.get("deps") == "background":
             self._installing = Work(environment.wait, self._wake)
@@ -158,9 +152,23 @@ class Preparation:
             self._installing.join(ABANDON_WAIT)
 
     def _cancelled(self) -> bool:
-        return self._stop.asked or self._failed or self._abandoned
+        return self._stop.asked or self._abandoned
 
-    def _assemble(self) -> None:
+    def _prepare(self) -> Any:
+        if not self._assemble():
+            return None
+        from runctl.agent import environment  # noqa: PLC0415 - most of the agent's code hangs on it
+
+        return environment.ensure(
+            self._request.get("environment"),
+            home=self._home.path,
+            code=self._run.code,
+            journal=self._journal,
+            cancelled=self._cancelled,
+            mode=self._request.get("deps", "wait"),
+        )
+
+    def _assemble(self) -> bool:
         entries = self._request["tree"]
         with self.step("code", "assemble the code") as step:
             whole = tree.assemble(
@@ -172,16 +180,4 @@ class Preparation:
                 cancelled=self._cancelled,
             )
             step.summary = "%d files" % len(entries) if whole else "stopped"
-
-    def _install(self, wanted: dict[str, Any]) -> Any:
-        from runctl.agent import environment  # noqa: PLC0415 - most of the agent's code hangs on it
-
-        background = self._request.get("deps") == "background"
-        return environment.ensure(
-            wanted,
-            home=self._home.path,
-            code=self._run.code,
-            journal=self._journal,
-            cancelled=self._cancelled,
-            mode="background" if background else "wait",
-        )
+        return whole

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
-from runctl.agent import blobs, cgroups, status
+from runctl.agent import blobs, cgroups, pythons, status
 from runctl.agent.home import Home, free_bytes
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
@@ -35,7 +36,7 @@ def facts(request: dict[str, Any], *, home: Home, digest: str) -> dict[str, Any]
         "memory_bytes": memory_bytes(),
         "disk_free_bytes": free_bytes(home.path),
         "gpus": gpus(),
-        "uv": program("uv"),
+        "uv": pythons.find_uv(),
         "cgroup": cgroup_version(),
         "missing": blobs.missing(request.get("blobs") or [], home=home),
         "environment": environment,
@@ -63,19 +64,9 @@ def cgroup_version() -> str | None:
     return "v1" if os.path.isdir("/sys/fs/cgroup/memory") else None
 
 
-def program(name: str) -> str | None:
-    """The absolute path of a program on PATH, or where uv's installers put it; None when it is nowhere."""
-    extra = [os.path.expanduser("~/.local/bin"), os.path.expanduser("~/.cargo/bin")]
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) + extra:
-        path = os.path.abspath(os.path.join(folder, name))
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return None
-
-
 def gpus() -> list[dict[str, Any]]:
     """NVIDIA GPUs, by ``nvidia-smi``; none where it is missing or does not answer."""
-    smi = program("nvidia-smi")
+    smi = shutil.which("nvidia-smi")
     if smi is None:
         return []
     import subprocess  # noqa: PLC0415 - 10 ms that a machine without GPU does not pay

@@ -56,51 +56,32 @@ class CheckpointWatch:
     """Emits ``checkpoint`` once for each complete checkpoint, and again when it was replaced by a newer one."""
 
     def __init__(self, run: RunFolder, journal: Journal) -> None:
-        self._run = run
+        self._folder = run.checkpoints
         self._journal = journal
-        self._seen: set[tuple[Any, ...]] = set()
-        self._listing: list[tuple[Any, ...]] = []
+        self._watcher: Any = None
+        self._broken = False
         self._last = 0.0
 
     def look(self, *, last: bool = False) -> None:
-        """Look again if a second has passed and something in the folder has changed; ``last``: in any case."""
+        """Look again if a second has passed; ``last``: in any case. Whatever goes wrong here, the run goes on."""
         now = time.monotonic()
-        if now - self._last < CHECKPOINTS_EVERY and not last:
+        if self._broken or (now - self._last < CHECKPOINTS_EVERY and not last):
             return
         self._last = now
-        listing = sorted(_listing(self._run.checkpoints))
-        if listing == self._listing:
-            return
-        self._listing = listing
-        from runctl.agent import checkpoints  # noqa: PLC0415 - compiled when the first file is there
+        try:
+            self._poll(last=last)
+        except Exception as error:
+            self._broken = True
+            text = "checkpoints are not watched any more: %s: %s" % (type(error).__name__, error)
+            self._journal.emit("notice", level="warning", text=text)
 
-        for found in checkpoints.find(self._run.checkpoints)["checkpoints"]:
-            key = (found["path"], found["size"], found["modified"])
-            if key not in self._seen:
-                self._seen.add(key)
-                self._journal.emit(
-                    "checkpoint",
-                    path=found["path"],
-                    format=found["format"],
-                    size=found["size"],
-                    step=found.get("step"),
-                )
+    def _poll(self, *, last: bool) -> None:
+        if self._watcher is None:
+            if not os.path.isdir(self._folder) or not os.listdir(self._folder):
+                return
+            from runctl.agent import checkpoints  # noqa: PLC0415 - compiled when the first file is there
 
-
-def _listing(folder: str) -> list[tuple[Any, ...]]:
-    """Every file below ``folder`` with its size and time; what vanishes meanwhile is left out."""
-    found: list[tuple[Any, ...]] = []
-    try:
-        with os.scandir(folder) as items:
-            for item in items:
-                if item.is_dir(follow_symlinks=False):
-                    found.extend(_listing(item.path))
-                    continue
-                try:
-                    stat = item.stat(follow_symlinks=False)
-                except OSError:
-                    continue
-                found.append((item.path, stat.st_size, stat.st_mtime_ns))
-    except OSError:
-        pass
-    return found
+            self._watcher = checkpoints.Watcher(self._folder)
+        for found in self._watcher.poll(last=last):
+            fields = {name: found.get(name) for name in ("path", "format", "size", "step")}
+            self._journal.emit("checkpoint", **fields)
