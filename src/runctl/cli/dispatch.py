@@ -1,0 +1,100 @@
+"""Run one command: parse, open the session, call the command's module, turn whatever comes out into a status."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from runctl.cli import parsing
+from runctl.cli.main import COMMANDS, forget_stdout, root_help, version_line
+from runctl.cli.session import Session, options_from
+from runctl.core.errors import InternalError, RunctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runctl.cli.parsing import CommandLine
+
+PAGE_WORDS = ("--help", "-h", "help")
+REPORT = "https://github.com/runctl/runctl/issues"
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """Run the command ``argv`` asks for and give its exit status; every failure is shown, none is raised.
+
+    ``BrokenPipeError`` of stdout gives 141, Ctrl+C 130, a ``RunctlError`` its own ``exit_code``, anything else 70.
+    """
+    line = parsing.read(argv)
+    session = Session(options_from(line.globals))
+    try:
+        return _guarded(line, session)
+    finally:
+        session.close()
+
+
+def _guarded(line: CommandLine, session: Session) -> int:
+    try:
+        status = _run(line, session)
+        sys.stdout.flush()
+    except RunctlError as error:
+        return _show(error, session)
+    except BrokenPipeError:
+        return forget_stdout()
+    except KeyboardInterrupt:
+        session.say("cancelled")
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last net: a bug is shown as one, with what to do about it
+        return _show(_bug(error), session)
+    return status
+
+
+def _run(line: CommandLine, session: Session) -> int:
+    if line.problem is not None:
+        raise line.problem
+    if line.command == "help" and line.words and line.words[0] in COMMANDS:
+        line = line._replace(command=line.words[0], words=[*line.words[1:], "--help"])
+    if line.command is None or line.command in PAGE_WORDS:
+        session.out(root_help().rstrip("\n"))
+        return 0
+    if line.command == "--version":
+        session.out(version_line().rstrip("\n"))
+        return 0
+    if line.command not in COMMANDS:
+        raise parsing.unknown_command(line)
+    try:
+        args = parsing.parse(line)
+    except SystemExit:  # --help has been printed
+        return 0
+    status = importlib.import_module(COMMANDS[line.command][0]).run(args, session)
+    return int(status)
+
+
+def _show(error: RunctlError, session: Session) -> int:
+    """Hand ``error`` to the view, with the traceback when ``--debug`` asks for it; gives the exit status."""
+    trace = None
+    if session.options.debug:
+        import traceback  # noqa: PLC0415 - 15 ms, only with --debug
+
+        trace = "".join(traceback.format_exception(error))
+    try:
+        session.view.error(error, traceback=trace)
+    except BrokenPipeError:
+        forget_stdout()
+    return error.exit_code
+
+
+def _bug(error: Exception) -> RunctlError:
+    """A failure nobody foresaw, in the shape of all others; the original stays as its cause."""
+    from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
+
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "?" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+    bug = known(
+        "bug", kind=type(error).__name__, detail=str(error) or "no message", where=where, report=REPORT
+    )
+    assert isinstance(bug, InternalError)
+    bug.__cause__ = error
+    return bug

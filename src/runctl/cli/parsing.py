@@ -1,0 +1,329 @@
+"""From words to a command: global options wherever they stand, script arguments after ``--``, argparse for the rest.
+
+Every mistake becomes a ``UsageError`` in runctl's own shape, with the line that was probably meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from runctl.cli.main import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runctl.core.errors import RunctlError
+
+COLORS = ("auto", "always", "never")
+_FLAGS = {name: names[-1][2:] for names, value, _ in GLOBAL_OPTIONS if not value for name in names}
+_VALUED = {name: names[-1][2:] for names, value, _ in GLOBAL_OPTIONS if value for name in names}
+_SHORT = {name[1] for name in _FLAGS if len(name) == 2}
+
+
+class CommandLine(NamedTuple):
+    """The words, sorted. ``problem`` is the first mistake found among the global options, raised once there is a view."""
+
+    globals: dict[str, Any]
+    global_words: list[str]
+    command: str | None
+    words: list[str]
+    script_args: list[str] | None
+    problem: RunctlError | None
+
+
+def read(argv: Sequence[str]) -> CommandLine:
+    """Sort ``argv``: what follows the first ``--`` is the script's; global options are taken out of the rest.
+
+    Pure. Global options may stand before or after the command; the first word left is the command.
+    """
+    words, script_args = list(argv), None
+    if "--" in words:
+        at = words.index("--")
+        words, script_args = words[:at], words[at + 1 :]
+    found: dict[str, Any] = {}
+    taken: list[str] = []
+    rest: list[str] = []
+    problem: RunctlError | None = None
+    while words:
+        word = words.pop(0)
+        name, has_value, value = word.partition("=")
+        if word in _FLAGS:
+            found[_FLAGS[word]] = True
+            taken.append(word)
+        elif name in _VALUED:
+            given = [word]
+            if not has_value:
+                if not words or words[0].startswith("-"):
+                    problem = problem or _wrong_value(name, None)
+                    continue
+                value = words.pop(0)
+                given.append(value)
+            if name == "--color" and value not in COLORS:
+                problem = problem or _wrong_value(name, value)
+            found[_VALUED[name].replace("-", "_")] = value
+            taken += given
+        elif len(word) > 2 and word[0] == "-" and set(word[1:]) <= _SHORT:  # -qv: several in one
+            found |= {_FLAGS[f"-{letter}"]: True for letter in word[1:]}
+            taken.append(word)
+        else:
+            rest.append(word)
+    command = rest.pop(0) if rest else None
+    return CommandLine(found, taken, command, rest, script_args, problem)
+
+
+def _wrong_value(option: str, value: str | None) -> RunctlError:
+    wants = f"one of {', '.join(COLORS)}" if option == "--color" else "a path"
+    why = f"{option} needs {wants}" + ("" if value is None else f", not {value!r}")
+    return usage(why, fix=["  runctl --help"])
+
+
+def usage(why: str, *, fix: Iterable[str] = (), **facts: Any) -> RunctlError:
+    """The error ``usage``: a command line that cannot be understood. ``why`` says what is wrong with it."""
+    from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
+
+    return known("usage", why=why, fix=fix, **facts)
+
+
+def nearest(word: str, choices: Iterable[str]) -> list[str]:
+    """The choices most like ``word``, best first, at most three; empty when none is close."""
+    import difflib  # noqa: PLC0415 - 18 ms, only for an error
+
+    return difflib.get_close_matches(word, list(choices), n=3, cutoff=0.6)
+
+
+def quoted(words: Iterable[str]) -> str:
+    """The words as one line that a POSIX shell reads back as the same words."""
+    import shlex  # noqa: PLC0415 - only for an error
+
+    return shlex.join(words)
+
+
+def unknown_command(line: CommandLine) -> RunctlError:
+    """The error for a first word that is no command, with the whole line corrected where one is near."""
+    from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
+
+    word = line.command or ""
+    tail = line.words + line.global_words + ([] if line.script_args is None else ["--", *line.script_args])
+    if word.startswith("-"):
+        options = [name for names, _, _ in GLOBAL_OPTIONS for name in names] + ["--help", "--version"]
+        near = nearest(word.partition("=")[0], options)
+        return known("unknown-option", option=word, fix=[*_meant(near), "  runctl --help"])
+    if word.endswith(".py"):
+        own, theirs = line.words + line.global_words, line.script_args
+        args = [] if theirs is None else ["--", *theirs]
+        return known(
+            "unknown-command", command=word, fix=["  " + quoted(["runctl", "train", word, *own, *args])]
+        )
+    near = nearest(word, COMMANDS)
+    fix = ["  " + quoted(["runctl", name, *tail]) for name in near]
+    return known("unknown-command", command=word, fix=[*fix, "  runctl --help"])
+
+
+def _meant(near: Sequence[str]) -> list[str]:
+    return [f"did you mean {' or '.join(near)}?"] if near else []
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with runctl's manners: no abbreviations, no exit, no stderr; mistakes are raised.
+
+    The global options are listed in the help of every command; their values are taken before argparse runs.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("allow_abbrev", False)
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings)
+        self.color = False  # 3.14 would colour the help of its own accord
+        self._positionals.title = "arguments"
+        self._global = argparse._ArgumentGroup(self, "global options")  # noqa: SLF001 - listed last, see format_help
+        for names, value, text in GLOBAL_OPTIONS:
+            more: dict[str, Any] = {"metavar": value} if value else {"action": "store_true"}
+            self._global.add_argument(
+                *names, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, help=text, **more
+            )
+
+    def format_usage(self) -> str:
+        """The usage line, without the global options."""
+        formatter = self._get_formatter()
+        self._add_usage(formatter)
+        return formatter.format_help()
+
+    def _add_usage(self, formatter: argparse.HelpFormatter) -> None:
+        common = set(self._global._group_actions)  # noqa: SLF001 - the class's own group
+        own = [action for action in self._actions if action not in common]
+        formatter.add_usage(self.usage, own, self._mutually_exclusive_groups)
+
+    def format_help(self) -> str:
+        """The help page: usage, description, the command's own options, then the global ones."""
+        formatter = self._get_formatter()
+        self._add_usage(formatter)
+        formatter.add_text(self.description)
+        for group in [*self._action_groups, self._global]:
+            formatter.start_section(group.title)
+            formatter.add_text(group.description)
+            formatter.add_arguments(group._group_actions)  # noqa: SLF001 - what argparse itself does here
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def options(self) -> dict[str, argparse.Action]:
+        """Every spelling this parser takes, global ones included."""
+        return self._option_string_actions
+
+    def subcommands(self) -> dict[str, argparse.ArgumentParser]:
+        """The parsers of the words that may follow, empty for a command without any."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - argparse has no public name for it
+                return dict(action.choices)
+        return {}
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse, but an unknown option is reported before what may merely be missing because of it."""
+        words = list(args or ())
+        subcommands = self.subcommands()
+        if subcommands:
+            self._check_subcommand(words, subcommands)
+        else:
+            for word in words:
+                if self._is_unknown(word):
+                    raise _Unknown(self, word)
+        space, extra = super().parse_known_args(words, namespace)
+        if extra and not subcommands:
+            raise _Unknown(self, extra[0])
+        return space, extra
+
+    def _is_unknown(self, word: str) -> bool:
+        if len(word) < 2 or word[0] != "-" or " " in word or self._negative_number_matcher.match(word):
+            return False
+        if word.startswith("--"):
+            return word.partition("=")[0] not in self._option_string_actions
+        return word[:2] not in self._option_string_actions
+
+    def _check_subcommand(
+        self, words: Sequence[str], subcommands: dict[str, argparse.ArgumentParser]
+    ) -> None:
+        if words and words[0] not in (*subcommands, "-h", "--help"):
+            from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
+
+            near = nearest(words[0], subcommands)
+            fix = ["  " + quoted([*self.prog.split(), name, *words[1:]]) for name in near]
+            name = f"{self.prog.removeprefix('runctl ')} {words[0]}"
+            raise known("unknown-command", command=name, fix=[*fix, f"  {self.prog} --help"])
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``usage`` with argparse's own reason."""
+        raise usage(
+            message, fix=["  " + self.format_usage().removeprefix("usage: ").strip(), f"  {self.prog} --help"]
+        )
+
+
+class _Unknown(Exception):  # never leaves this module
+    """A word that ``parser`` does not know; ``parse`` turns it into the right error."""
+
+    def __init__(self, parser: Parser, word: str) -> None:
+        super().__init__(word)
+        self.parser = parser
+        self.word = word
+
+
+def parser_for(command: str) -> Parser:
+    """The parser of ``command``, configured by its module."""
+    import importlib  # noqa: PLC0415 - one command is loaded, the one that was asked for
+
+    module_name, summary, _ = COMMANDS[command]
+    parser = Parser(prog=f"runctl {command}", description=summary[0].upper() + summary[1:] + ".")
+    importlib.import_module(module_name).configure(parser)
+    if command in TAKES_SCRIPT_ARGS:
+        parser.usage = parser.format_usage().removeprefix("usage: ").strip() + " [-- ARGS...]"
+    return parser
+
+
+def parse(line: CommandLine) -> argparse.Namespace:
+    """The arguments of a known command.
+
+    Raises:
+        UsageError: ``usage``, ``unknown-option`` or ``unknown-command``; with ``unknown-option`` for a command that
+            takes script arguments, the fix is the corrected line.
+        SystemExit: 0, after ``--help`` was printed.
+    """
+    command = line.command or ""
+    if line.script_args is not None and command not in TAKES_SCRIPT_ARGS:
+        words = ["runctl", command, *line.words, *line.global_words]
+        raise usage(f"`runctl {command}` takes no arguments after --", fix=["  " + quoted(words)])
+    parser = parser_for(command)
+    try:
+        args, _ = parser.parse_known_args(line.words)
+    except _Unknown as unknown:
+        raise _unknown_option(line, unknown) from None
+    if command in TAKES_SCRIPT_ARGS:
+        args.script_args = line.script_args or []
+    return args
+
+
+def _unknown_option(line: CommandLine, unknown: _Unknown) -> RunctlError:
+    from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
+
+    parser, word = unknown.parser, unknown.word
+    option = word.partition("=")[0]
+    near = nearest(option, parser.options()) if word.startswith("-") else []
+    fix = []
+    if near:
+        right = [near[0] + w[len(option) :] if w.partition("=")[0] == option else w for w in line.words]
+        tail = [] if line.script_args is None else ["--", *line.script_args]
+        fix.append("  " + quoted(["runctl", line.command or "", *right, *line.global_words, *tail]))
+    if line.command in TAKES_SCRIPT_ARGS:
+        own, theirs = split_script_args(line.words, parser.options())
+        both = [
+            "runctl",
+            line.command or "",
+            *own,
+            *line.global_words,
+            "--",
+            *theirs,
+            *(line.script_args or []),
+        ]
+        return known(
+            "unknown-option",
+            why="options of the script follow `--`",
+            fix=[*fix, "  " + quoted(both)],
+            option=word,
+        )
+    if not word.startswith("-"):
+        return usage(f"unexpected argument {word!r}", fix=[f"  {parser.prog} --help"])
+    return known("unknown-option", option=option, fix=[*fix, f"  {parser.prog} --help"])
+
+
+def split_script_args(
+    words: Sequence[str], options: dict[str, argparse.Action]
+) -> tuple[list[str], list[str]]:
+    """Tell runctl's own words from those that were meant for the script. Pure.
+
+    Own are the known options with their values and the script: the first plain word that ends in ``.py``, else the
+    first plain word that is not the value of an unknown option.
+    """
+    own: list[str] = []
+    theirs: list[str] = []
+    script = next((w for w in words if w.endswith(".py") and not w.startswith("-")), None)
+    have_script = False
+    in_unknown = False
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        action = options.get(word.partition("=")[0]) if word.startswith("-") else None
+        if action is not None:
+            own.append(word)
+            in_unknown = False
+            if action.nargs != 0 and "=" not in word and rest and not rest[0].startswith("-"):
+                own.append(rest.pop(0))
+        elif word.startswith("-") and len(word) > 1:
+            theirs.append(word)
+            in_unknown = True
+        elif not have_script and (word == script or (script is None and not in_unknown)):
+            own.append(word)
+            have_script = True
+        else:
+            theirs.append(word)
+    return own, theirs

@@ -1,0 +1,335 @@
+"""Every setting, once: what it means, what it may be, where else it can be given. Docs and messages read this table."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA = 1  # `version` of a configuration file
+
+
+class Setting(NamedTuple):
+    """One setting.
+
+    ``kind`` is ``text``, ``choice``, ``number``, ``bool``, ``list`` (of text), ``table`` (name to text) or ``schema``.
+    ``flag`` is the option of ``runctl train`` (or, for ``ui`` and ``log``, of every command) that sets it too.
+    """
+
+    key: str
+    kind: str
+    default: Any
+    doc: str
+    example: str
+    flag: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None  # for a number
+    above: bool = False  # the minimum itself is not allowed
+
+    @property
+    def env(self) -> str:
+        """The environment variable that sets it; empty for a table, which has none."""
+        return "" if self.kind in ("table", "schema") else "RUNCTL_" + self.key.upper().replace(".", "_")
+
+    @property
+    def wants(self) -> str:
+        """What a value has to be, in words."""
+        if self.kind == "choice":
+            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        if self.kind == "number" and self.minimum is not None:
+            return f"a number {'above' if self.above else 'of at least'} {self.minimum:g}"
+        return _WANTS[self.kind]
+
+
+_WANTS = {
+    "text": "a string",
+    "number": "a number",
+    "bool": "true or false",
+    "list": "a list of strings",
+    "table": "a table of strings",
+    "schema": str(SCHEMA),
+}
+
+_ALL = (
+    Setting("version", "schema", SCHEMA, "The version of this file's format.", "version = 1"),
+    Setting("target", "text", "local", "The machine to run on.", 'target = "local"', "--on"),
+    Setting(
+        "deps",
+        "choice",
+        "wait",
+        "Whether the script waits for its dependencies: start when all are installed (wait), start at once and let an "
+        "import wait for its package (background), or install nothing (skip).",
+        'deps = "background"',
+        "--deps",
+        ("wait", "background", "skip"),
+    ),
+    Setting(
+        "python",
+        "text",
+        "",
+        "The Python versions the environment may have; empty takes what the project asks for.",
+        'python = ">=3.11,<3.13"',
+        "--python",
+    ),
+    Setting(
+        "installer",
+        "choice",
+        "auto",
+        "What installs the dependencies on the machine; auto takes uv when it is there, else pip.",
+        'installer = "pip"',
+        "--installer",
+        ("auto", "uv", "pip"),
+    ),
+    Setting(
+        "max_hours",
+        "number",
+        None,
+        "End the run after so many hours of wall-clock time; unset means no limit.",
+        "max_hours = 12",
+        "--max-hours",
+        minimum=0,
+        above=True,
+    ),
+    Setting(
+        "grace_seconds",
+        "number",
+        30.0,
+        "The time a script gets between the request to end (TERM) and being killed.",
+        "grace_seconds = 60",
+        "--grace",
+        minimum=0,
+    ),
+    Setting(
+        "share",
+        "bool",
+        default=False,
+        doc="Let the run start on a leased machine that already holds another one.",
+        example="share = true",
+        flag="--share",
+    ),
+    Setting(
+        "include",
+        "list",
+        (),
+        "Patterns (as in .gitignore) of files that travel although they are ignored.",
+        'include = ["data/small/**"]',
+        "--include",
+    ),
+    Setting(
+        "exclude",
+        "list",
+        (),
+        "Patterns (as in .gitignore) of files that stay here.",
+        'exclude = ["notebooks/", "*.mp4"]',
+        "--exclude",
+    ),
+    Setting(
+        "secrets",
+        "list",
+        (),
+        "Files that look like secrets (.env, keys) and may travel all the same, by their path in the project.",
+        'secrets = [".env"]',
+        "--allow-secret",
+    ),
+    Setting(
+        "env",
+        "table",
+        {},
+        "Environment variables for the script. They are recorded with the run: for secrets use env_from.",
+        'env = { OMP_NUM_THREADS = "4" }',
+        "--env",
+    ),
+    Setting(
+        "env_from",
+        "list",
+        (),
+        "Names of variables to hand to the script from your own environment; values are never recorded or shown.",
+        'env_from = ["WANDB_API_KEY"]',
+        "--env-from",
+    ),
+    Setting(
+        "ui.color",
+        "choice",
+        "auto",
+        "Colour in the terminal; auto also honours NO_COLOR.",
+        'color = "never"',
+        "--color",
+        ("auto", "always", "never"),
+    ),
+    Setting(
+        "ui.quiet_after_seconds",
+        "number",
+        15.0,
+        "Say that a step is still working when it has been quiet for so long.",
+        "quiet_after_seconds = 30",
+        minimum=0,
+        above=True,
+    ),
+    Setting(
+        "log.file",
+        "text",
+        "",
+        "Also write a structured log (JSON lines) here; in a project's file the path is relative to the project.",
+        'file = "runctl.log"',
+        "--log-file",
+    ),
+    Setting(
+        "log.level",
+        "choice",
+        "info",
+        "The least important line that the log keeps.",
+        'level = "debug"',
+        choices=("debug", "info", "warning", "error"),
+    ),
+)
+
+SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _ALL}
+SECTIONS = tuple(sorted({key.partition(".")[0] for key in SETTINGS if "." in key}))
+
+# RUNCTL_ variables that are no settings: where runctl keeps its files, and what a script is told about its own run
+OTHER_VARIABLES = (
+    "RUNCTL_ATTEMPT",
+    "RUNCTL_CHECKPOINT_DIR",
+    "RUNCTL_HOME",
+    "RUNCTL_RESUME_PATH",
+    "RUNCTL_RUN_ID",
+    "RUNCTL_RUN_NAME",
+    "RUNCTL_STATE_DIR",
+)
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class WrongValueError(ValueError):
+    """A value that its setting does not take; the message says what it wants, as in ``needs a number, not "x"``."""
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it in TOML, shortened to a line."""
+    if isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, str):
+        text = f'"{value}"'
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(map(shown, value)) + "]"
+    elif isinstance(value, dict):
+        text = (
+            "{ " + ", ".join(f"{name} = {shown(item)}" for name, item in value.items()) + " }"
+            if value
+            else "{}"
+        )
+    else:
+        text = str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else text[:57] + "..."  # fits a line with its message
+
+
+def _refuse(setting: Setting, value: Any) -> WrongValueError:
+    return WrongValueError(f"needs {setting.wants}, not {shown(value)}")
+
+
+def check(setting: Setting, value: Any) -> Any:
+    """The value of a TOML file as runctl keeps it (lists as tuples, numbers as float). Pure.
+
+    Raises:
+        WrongValueError: it has the wrong type or is out of range.
+    """
+    if setting.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(setting, value)
+    if setting.kind == "list" and isinstance(value, list | tuple):
+        return _items(setting, value)
+    if setting.kind == "table" and isinstance(value, dict):
+        return {name: _variable(name, item) for name, item in value.items()}
+    if _is_plain(setting, value):
+        return value
+    raise _refuse(setting, value)
+
+
+def _is_plain(setting: Setting, value: Any) -> bool:
+    """Whether a value of one of the kinds that are kept as they are fits."""
+    if setting.kind == "bool":
+        return isinstance(value, bool)
+    if setting.kind == "schema":
+        return value == SCHEMA and isinstance(value, int) and not isinstance(value, bool)
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    return setting.kind == "text" or (setting.kind == "choice" and value in setting.choices)
+
+
+def _number(setting: Setting, value: float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _refuse(setting, value) from None
+    least = setting.minimum
+    if not math.isfinite(number) or (
+        least is not None and (number < least or (setting.above and number == least))
+    ):
+        raise _refuse(setting, value)
+    return number
+
+
+def _items(setting: Setting, value: list[Any] | tuple[Any, ...]) -> tuple[str, ...]:
+    """A list of non-empty text; ``env_from`` takes names of variables, the other lists take anything."""
+    if not all(isinstance(item, str) and item and "\0" not in item for item in value):
+        raise _refuse(setting, value)
+    if setting.key == "env_from":
+        for name in value:
+            if not _VARIABLE.match(name):
+                raise WrongValueError(f"{shown(name)} is no name of an environment variable")
+    return tuple(value)
+
+
+def _variable(name: str, value: Any) -> str:
+    if not _VARIABLE.match(name):
+        raise WrongValueError(f"{shown(name)} is no name of an environment variable")
+    if isinstance(value, bool):  # TOML's true reads as Python's True, which no shell would write
+        raise WrongValueError(f'{name} needs a string, such as "{str(value).lower()}" or "{int(value)}"')
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str) and "\0" not in value:
+        return value
+    raise WrongValueError(f"{name} needs a string, not {shown(value)}")
+
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+def from_text(setting: Setting, text: str) -> Any:
+    """A value written as plain text: an environment variable, ``config set``, a flag. Pure.
+
+    Lists are separated by commas, tables are ``NAME=VALUE`` pairs separated by commas.
+
+    Raises:
+        WrongValueError: the text is no value of this setting.
+    """
+    value: Any = text
+    if setting.kind == "bool":
+        lower = text.strip().lower()
+        if lower not in _TRUE + _FALSE:
+            raise _refuse(setting, text)
+        value = lower in _TRUE
+    elif setting.kind in ("number", "schema"):
+        try:
+            value = float(text) if setting.kind == "number" else int(text)
+        except ValueError:
+            raise _refuse(setting, text) from None
+    elif setting.kind == "list":
+        value = [item.strip() for item in text.split(",") if item.strip()]
+    elif setting.kind == "table":
+        value = _pairs(setting, text)
+    return check(setting, value)
+
+
+def _pairs(setting: Setting, text: str) -> Mapping[str, str]:
+    table = {}
+    for pair in filter(None, text.split(",")):
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise WrongValueError(f"{setting.key} needs NAME=VALUE pairs, not {shown(text)}")
+        table[name.strip()] = value
+    return table
