@@ -741,4 +741,168 @@ CATALOGUE: dict[str, Known] = {
             "Everything the agent does can be repeated safely."
         ),
     ),
+    # --- project: root, script, files, snapshot ---
+    "root-not-found": Known(
+        errors.UsageError,
+        what="no such folder to use as the project root: {path}",
+        why="the path does not exist or is not a folder",
+        fix=("  runctl project",),
+        explain=(
+            "A project root given by hand has to be an existing folder. Without one, runctl searches upwards from the "
+            "script; `runctl project` shows which root it finds and why."
+        ),
+    ),
+    "script-link-broken": Known(
+        errors.UsageError,
+        what="{script} is a link that leads nowhere",
+        why="it points to {target}, which does not exist",
+        fix=("  ls -l {script}",),
+        explain=(
+            "The script's path is a symbolic link whose target is missing: it was moved or deleted, or a disk is not "
+            "mounted. Make the link anew or name the script's real path."
+        ),
+    ),
+    "script-is-folder": Known(
+        errors.UsageError,
+        what="{script} is a folder, not a script",
+        why="a script is one file",
+        fix=("name a file, such as train.py",),
+        explain=(
+            "`runctl train` runs one file. For a package with a `__main__.py`, name that file: "
+            "`runctl train package/__main__.py`. The working directory of the run is the project root."
+        ),
+    ),
+    "script-not-python": Known(
+        errors.UsageError,
+        what="{script} is not a Python script",
+        why="{detail}",
+        fix=("give the file the suffix .py", "start another program from a small Python script with subprocess"),
+        explain=(
+            "A script is run by the Python of the environment that runctl builds, so it has to be Python: a file "
+            "ending in .py or .pyw, or one whose first line starts Python (`#!/usr/bin/env python3`). A shell script "
+            "or a notebook would fail there with a syntax error after all the work was done; turn a notebook into a "
+            "script with `jupyter nbconvert --to script`."
+        ),
+    ),
+    "script-unreadable": Known(
+        errors.UsageError,
+        what="cannot read {script}",
+        why="{detail}",
+        fix=("  ls -l {script}",),
+        explain=(
+            "The script is there but may not be read by you, or one of the folders on its way may not be entered. "
+            "Change its permissions (`chmod u+r`), or ask its owner."
+        ),
+    ),
+    "script-outside-root": Known(
+        errors.UsageError,
+        what="{script} is not inside the project {root}",
+        why="it lies in {folder}",
+        fix=("leave the root out: runctl finds the script's own project", "  runctl project"),
+        explain=(
+            "A project root was named, and the script lies outside of it, so no path inside the project leads to it. "
+            "Without a named root, runctl takes the project around the script."
+        ),
+    ),
+    "script-ignored": Known(
+        errors.UsageError,
+        what="{script} would not travel",
+        why="it is left out by {rule}",
+        fix=("  runctl project --why {script}",),
+        explain=(
+            "The script exists, but a rule keeps it here: an ignore file, `exclude`, the table of things that never "
+            "make sense on another machine, or because it looks like a secret. The error names the rule and where it "
+            "stands. Change the rule, or bring the file back with `include` in .runctl.toml. `runctl project --why "
+            "PATH` explains any path."
+        ),
+    ),
+    "project-unreadable": Known(
+        errors.UsageError,
+        what="cannot read {path}{more}",
+        why="{detail}",
+        fix=(
+            "change the permissions, or leave it out with a line in .runctlignore",
+            "  runctl project",
+        ),
+        explain=(
+            "A file that belongs to the project, a folder of it, or an ignore file cannot be read. Sending the rest "
+            "would run other code than you see, so nothing starts. Make it readable, or leave it out with "
+            ".runctlignore or `exclude`."
+        ),
+    ),
+    "file-changing": Known(
+        errors.UsageError,
+        what="{path} changes while it is read",
+        why="its size or times were different after each of three readings, or it disappeared",
+        fix=(
+            "run the command again when nothing writes to the file",
+            "leave it out with a line in .runctlignore",
+        ),
+        explain=(
+            "The snapshot needs the file's content at one moment, and some program keeps writing to it. Logs, "
+            "databases and outputs do not belong into the tree: add them to .gitignore or .runctlignore."
+        ),
+        transient=True,
+    ),
+    # --- records: index, run folders, listings
+    "run-not-found": Known(
+        errors.UsageError,
+        what="no run is called {run}",
+        why="neither a name, an id, nor the beginning of one",
+        fix=("  runctl runs --all",),
+        explain=(
+            "A run is named by its name (brave-otter-7k2m), its id, the beginning of either where it fits one run "
+            "only, or the word `latest`. Only runs started from this state folder are known here; it is "
+            "$RUNCTL_STATE_DIR, else $XDG_STATE_HOME/runctl, else ~/.local/state/runctl."
+        ),
+    ),
+    "run-ambiguous": Known(
+        errors.UsageError,
+        what="{run} fits more than one run",
+        why="it is the beginning of {matches}",
+        fix=("write more of the name", "  runctl runs --all"),
+        explain="The beginning of a name or an id stands for a run only when it fits no other. Write a longer one.",
+    ),
+    "run-exists": Known(
+        errors.UsageError,
+        what="there is already a run called {run}",
+        why="its name or its id {id} is taken in this state folder",
+        fix=("repeat the command: it picks another name", "  runctl show {run}"),
+        explain=(
+            "Names are drawn at random from billions and checked; another client took this one in the same moment, "
+            "or the same run was recorded twice. Nothing was started. Repeating the command draws a new name."
+        ),
+    ),
+    "state-unwritable": Known(
+        errors.AccessError,
+        what="cannot write {path}",
+        why="{detail}",
+        fix=("free some space, or make the folder writable", "  RUNCTL_STATE_DIR=/path/to/another/folder runctl runs"),
+        explain=(
+            "runctl keeps its records in the state folder: $RUNCTL_STATE_DIR, else $XDG_STATE_HOME/runctl, else "
+            "~/.local/state/runctl. The disk is full or the folder may not be written. Runs that go on are not "
+            "affected: they live on their machine, and are found again once the folder can be written."
+        ),
+    ),
+    "state-busy": Known(
+        errors.UnreachableError,
+        what="the index of runs is locked by another program",
+        why="{path} could not be locked for {seconds} s",
+        fix=("repeat the command", "  fuser -v {path}"),
+        explain=(
+            "Clients share the index and hold it for milliseconds. A client that was stopped (Ctrl+Z, a debugger) in "
+            "the middle of a write, or a state folder on a network file system whose locks hang, keeps it locked."
+        ),
+        transient=True,
+    ),
+    "state-newer": Known(
+        errors.UsageError,
+        what="the index of runs was written by a newer runctl",
+        why="{path} has schema {found}; this version knows {known}",
+        fix=("use the newer version of runctl", "  RUNCTL_STATE_DIR=/path/to/another/folder runctl runs"),
+        explain=(
+            "A newer version has migrated the state folder. Nothing was changed. The records themselves are JSON "
+            "files in runs/ of that folder and can be read by eye."
+        ),
+    ),
 }
