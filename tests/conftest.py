@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agentbox import AgentBox
 
 
 @dataclass
@@ -83,3 +86,11 @@ def world(tmp_path: Path) -> World:
     }
     env = {**keep, "HOME": str(home), "TERM": "xterm", "GIT_CONFIG_NOSYSTEM": "1"}
     return World(tmp_path, env)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[AgentBox]:
+    """A machine in a folder; the test fails when a process of it is left behind."""
+    box = AgentBox(tmp_path / "machine")
+    yield box
+    box.check_nothing_left()

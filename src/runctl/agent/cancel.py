@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
-    """The command: the status at this moment; the run ends soon after. A run that has ended is left as it is.
+    """The command: ``{"status": …}`` of this moment; the run ends soon after. A run that has ended is left as it is.
 
     Safe to repeat; a later call with a smaller ``grace`` (seconds between TERM and KILL) shortens what is left.
 
@@ -28,7 +28,7 @@ def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
     current = status.known(run)
     written = read_json(run.status) or current
     if written["state"] == "ended":
-        return current
+        return {"status": current}
     before = read_json(run.cancel)
     if before is not None:
         grace = min(grace, before["grace"])
@@ -40,7 +40,7 @@ def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
         from runctl.agent import daemon  # noqa: PLC0415 - seldom needed
 
         daemon.start(lambda ready: end_unsupervised(run, ready), log=run.log)
-    return current
+    return {"status": current}
 
 
 def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:

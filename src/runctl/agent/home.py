@@ -58,7 +58,7 @@ class Home:
         """The ids of the runs on this machine, sorted, which is by time."""
         try:
             return sorted(name for name in os.listdir(self.runs) if RUN.match(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
 

@@ -40,8 +40,7 @@ def intact(source):
         except ImportError: from hashlib import sha256
     return sha256(source).hexdigest() == digest
 def save(source):
-    folder = os.path.dirname(path)
-    os.makedirs(folder, 0o700, exist_ok=True)
+    for folder in (home, os.path.dirname(path)): os.makedirs(folder, 0o700, exist_ok=True)
     part = "%s.%d.tmp" % (path, os.getpid())
     try:
         with open(part, "wb") as file: file.write(source)

@@ -151,6 +151,9 @@ class Follower:
             self.events = frame.offset + len(frame.data)
             for event in decoded(frame.data):
                 self._emit(event)
+        elif frame.kind == "N":
+            for event in decoded(frame.data):
+                self._emit(event)
         elif frame.kind == "S":
             self.status = json.loads(frame.data)
 
