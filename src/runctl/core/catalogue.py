@@ -905,4 +905,17 @@ CATALOGUE: dict[str, Known] = {
             "files in runs/ of that folder and can be read by eye."
         ),
     ),
+    # --- views
+    "log-unwritable": Known(
+        errors.UsageError,
+        what="cannot write the log file {path}",
+        why="{detail}",
+        fix=("name a file in a folder you may write to", "  runctl config show --origin"),
+        explain=(
+            "`--log-file` and the key `log.file` name a file that runctl appends one JSON object a line to, creating "
+            "it and its folders when they are missing. The operating system refused to open it: the folder belongs to "
+            "somebody else, the path is a folder, or the disk is full. `runctl config show --origin` says where the "
+            "name comes from."
+        ),
+    ),
 }
