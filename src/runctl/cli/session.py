@@ -7,19 +7,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runctl.cli.signals import install_signals
 from runctl.core.cancel import CancelToken
 from runctl.core.errors import RunctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from runctl.api import Runtime
     from runctl.project.config import Config
     from runctl.views.base import View
-
-
-__all__ = ["Options", "Session", "install_signals", "options_from"]
 
 
 class Options(NamedTuple):
@@ -45,6 +42,13 @@ def options_from(given: Mapping[str, Any]) -> dict[str, Any]:
     if "config" in given:
         fields["config_file"] = Path(given["config"]).expanduser().absolute()
     return fields
+
+
+def install_signals(cancel: CancelToken, *, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """``cli.signals.install_signals``, loaded by the commands that wait for something."""
+    from runctl.cli import signals  # noqa: PLC0415 - the light commands leave Ctrl+C as Python has it
+
+    return signals.install_signals(cancel, say=say)
 
 
 class Session:
@@ -199,6 +203,10 @@ class Session:
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def mark_config_checked(self) -> None:
+        """The command reports on the configuration itself: ``close`` need not warn of it."""
+        self._config_told = True
 
     def close(self) -> None:
         """Let go of the view; warn of a configuration that was passed over. Safe to repeat."""

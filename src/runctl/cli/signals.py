@@ -2,7 +2,7 @@
 
 The first signal cancels the token, the second asks for the shortest clean-up, the third ends the process at once.
 
-The work is done on a thread of its own that the C-level handler wakes through a socket: a signal is answered even
+The work is done on a thread of its own that the C-level handler wakes through a pipe: a signal is answered even
 while the main thread sits in a call that does not return, and no lock the main thread holds can be in the way.
 """
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,11 +45,11 @@ def install_signals(cancel: CancelToken, *, say: Callable[[str], None]) -> Itera
         yield
         return
     wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)  # what the interpreter asks of a wake-up file descriptor
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # what the interpreter asks of a wake-up file descriptor
     watcher = threading.Thread(target=_watch, args=(reader, wanted, cancel, say), name="signals", daemon=True)
     watcher.start()
-    before_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, _woken) for number in wanted}
     try:
         yield
@@ -58,9 +57,9 @@ def install_signals(cancel: CancelToken, *, say: Callable[[str], None]) -> Itera
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before_fd)
-        writer.close()
+        os.close(writer)
         watcher.join()
-        reader.close()
+        os.close(reader)
 
 
 def _woken(number: int, frame: object) -> None:
@@ -69,11 +68,11 @@ def _woken(number: int, frame: object) -> None:
 
 
 def _watch(
-    reader: socket.socket, wanted: list[signal.Signals], cancel: CancelToken, say: Callable[[str], None]
+    reader: int, wanted: list[signal.Signals], cancel: CancelToken, say: Callable[[str], None]
 ) -> None:
     """Count the signals that arrive; ends when the other end is closed."""
     count = 0
-    while data := reader.recv(1):
+    while data := os.read(reader, 1):
         if data[0] not in wanted:
             continue
         number = signal.Signals(data[0])
@@ -89,10 +88,10 @@ def _watch(
 
 
 def _try_to(say: Callable[[str], None], text: str) -> None:
-    try:
+    with suppress(
+        OSError, ValueError
+    ):  # the terminal is gone or the stream closed: the signal counts all the same
         say(text)
-    except (OSError, ValueError):
-        pass  # the terminal is gone or the stream closed: the signal counts all the same
 
 
 def _leave(number: signal.Signals) -> None:

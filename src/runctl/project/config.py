@@ -117,6 +117,11 @@ class Config:
         """Where the value of ``key`` (or of ``env.NAME``) comes from: ``.runctl.toml:7``, ``env RUNCTL_DEPS``, ``default``."""
         return str(self._origins.get(key, _DEFAULT))
 
+    def file_of(self, key: str) -> Path | None:
+        """The file the value of ``key`` (or of ``env.NAME``) comes from; None for any other origin."""
+        file = self._origins.get(key, _DEFAULT).file
+        return None if file is None else file.path
+
     def with_flags(self, values: Mapping[str, Any]) -> Config:
         """These settings with the command line's on top; None stands for a flag that was not given.
 
@@ -372,6 +377,12 @@ def unknown_variables(env: Mapping[str, str]) -> list[Problem]:
             spelled = SETTINGS[near].env if near else ""
             found.append(Problem(f"env {name}", None, None, "", "means nothing to runctl", spelled))
     return found
+
+
+def check_log_file(key: str, value: Any, *, kind: str) -> None:
+    """Whether ``log.file`` may have this value in a ``user`` or ``project`` file; raises ``WrongValueError``."""
+    if key == "log.file" and value:
+        _log_path(value, Path("/"), kind)
 
 
 def _log_path(value: str, base: Path, kind: str) -> str:

@@ -200,6 +200,7 @@ OTHER_VARIABLES = (
     "RUNCTL_STATE_DIR",
 )
 
+_VERSIONS = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)?\s*v?(\d+(?:\.\d+)*)(\.\*)?\s*\Z")  # one clause, PEP 440
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -207,24 +208,31 @@ class WrongValueError(ValueError):
     """A value that its setting does not take; the message says what it wants, as in ``needs a number, not "x"``."""
 
 
-def shown(value: Any) -> str:
-    """A value as one would write it in TOML, shortened to a line."""
+def as_toml(value: Any) -> str:
+    """A value as one writes it in TOML, on one line."""
     if isinstance(value, bool):
-        text = "true" if value else "false"
-    elif isinstance(value, str):
-        text = f'"{value}"'
-    elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(map(shown, value)) + "]"
-    elif isinstance(value, dict):
-        text = (
-            "{ " + ", ".join(f"{name} = {shown(item)}" for name, item in value.items()) + " }"
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str):
+        import json  # noqa: PLC0415 - only to show; JSON's escapes are among TOML's
+
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    if isinstance(value, dict):
+        return (
+            "{ " + ", ".join(f"{name} = {as_toml(item)}" for name, item in value.items()) + " }"
             if value
             else "{}"
         )
-    else:
-        text = str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else text[:57] + "..."  # fits a line with its message
+    return str(value)
+
+
+def shown(value: Any) -> str:
+    """``as_toml``, shortened to fit a line of a message."""
+    text = " ".join(as_toml(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."  # a line has a message as well
 
 
 def _refuse(setting: Setting, value: Any) -> WrongValueError:
@@ -244,7 +252,7 @@ def check(setting: Setting, value: Any) -> Any:
     if setting.kind == "table" and isinstance(value, dict):
         return {name: _variable(name, item) for name, item in value.items()}
     if _is_plain(setting, value):
-        return value
+        return _specifier(value) if setting.key == "python" else value
     raise _refuse(setting, value)
 
 
@@ -257,6 +265,20 @@ def _is_plain(setting: Setting, value: Any) -> bool:
     if not isinstance(value, str) or "\0" in value:
         return False
     return setting.kind == "text" or (setting.kind == "choice" and value in setting.choices)
+
+
+def _specifier(text: str) -> str:
+    """A set of PEP 440 version specifiers; ``3.11`` alone stands for ``==3.11.*``."""
+    clauses = []
+    for clause in filter(str.strip, text.split(",")):
+        found = _VERSIONS.match(clause)
+        if found is None:
+            raise WrongValueError(f'needs Python versions such as ">=3.11,<3.13", not {shown(text)}')
+        operator, numbers, wild = found.groups()
+        if operator is None:
+            operator, wild = "==", "" if numbers.count(".") > 1 else ".*"
+        clauses.append(f"{operator}{numbers}{wild or ''}")
+    return ",".join(clauses)
 
 
 def _number(setting: Setting, value: float) -> float:
