@@ -36,6 +36,7 @@ def facts(request: dict[str, Any], *, home: Home, digest: str) -> dict[str, Any]
         "memory_bytes": memory_bytes(),
         "disk_free_bytes": free_bytes(home.path),
         "gpus": gpus(),
+        "script_python": pythons.machine_python(),
         "uv": pythons.find_uv(),
         "cgroup": cgroup_version(),
         "missing": blobs.missing(request.get("blobs") or [], home=home),

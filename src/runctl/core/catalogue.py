@@ -918,4 +918,41 @@ CATALOGUE: dict[str, Known] = {
             "name comes from."
         ),
     ),
+    "variable-unset": Known(
+        errors.UsageError,
+        what="not set in your environment: {names}",
+        why="`env_from` ({origin}) hands these variables to the script",
+        fix=("set them in your shell, or take them out of env_from", "  runctl config show --origin"),
+        explain=(
+            "`env_from` and `--env-from` name variables whose values go from your environment to the script without "
+            "being recorded. One that is not set would be missing there, so nothing was started."
+        ),
+    ),
+    "machine-not-there": Known(
+        errors.UsageError,
+        what="the machine of target {target} does not exist yet",
+        why="a plan asks the machine what it has, and this target would have to buy one first",
+        fix=("  runctl train --on local SCRIPT",),
+        explain=(
+            "This version plans for machines that are there: this one. A provider plug-in has to say how its machine "
+            "is reached (`Provider.endpoint`) before a plan is made."
+        ),
+    ),
+    "no-offer": Known(
+        errors.CapacityError,
+        what="target {target} offers no machine",
+        why="its provider listed nothing that satisfies the request",
+        fix=("ask for less, or for another target: --on",),
+        explain="The provider was asked what it has for the resources wanted and answered with nothing.",
+    ),
+    "cancel-slow": Known(
+        errors.AgentError,
+        what="{run} was told to end but is still {state}",
+        why="its processes did not end within the grace and some seconds more",
+        fix=("  runctl cancel {run} --grace 0", "  runctl show {run}"),
+        explain=(
+            "Cancelling sends TERM to every process of the run, waits for the grace, then sends KILL. A process that "
+            "survives that hangs in the kernel, usually on a file system that does not answer."
+        ),
+    ),
 }

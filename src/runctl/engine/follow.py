@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.errors import RunctlError, UnreachableError
-from runctl.core.events import Notice, Output, from_json
+from runctl.core.events import Notice, Output, RunEnded, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,7 @@ class Follower:
         self.output: int | None = 0
         self.events: int | None = 0
         self.status: dict[str, Any] = {}
+        self._end: RunEnded | None = None
 
     def follow(self, *, wait: bool, cancel: CancelToken, **more: Any) -> dict[str, Any]:
         """Emit output and events until the run has ended (or, without ``wait``, until there is no more); its status.
@@ -125,6 +126,9 @@ class Follower:
                 delay = min(delay * 2, RETRY_LONGEST)
                 more = {}
                 continue
+            if self._end is not None:
+                self._emit(self._end)
+                self._end = None
             if not wait or self.status.get("state") == "ended":
                 return self.status
 
@@ -150,10 +154,16 @@ class Follower:
             self._on_event_lines(frame.offset, frame.data)
             self.events = frame.offset + len(frame.data)
             for event in decoded(frame.data):
-                self._emit(event)
+                if isinstance(event, RunEnded):
+                    self._end = event  # its last output may still be on the way
+                else:
+                    self._emit(event)
         elif frame.kind == "N":
             for event in decoded(frame.data):
-                self._emit(event)
+                if isinstance(event, RunEnded):
+                    self._end = event  # its last output may still be on the way
+                else:
+                    self._emit(event)
         elif frame.kind == "S":
             self.status = json.loads(frame.data)
 

@@ -97,15 +97,19 @@ class Plan:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The training's own command; the interpreter is the environment's."""
-        return (self.environment.python or "python3", str(self.spec.script), *self.spec.args)
+        """The training's own command: the environment's interpreter, or the machine's own where none is installed."""
+        own = self.machine.get("script_python", "python3")
+        python = f"{self.home}/envs/{self.environment.key}/bin/python" if self.environment.key else own
+        return (python, str(self.spec.script), *self.spec.args)
 
     def lines(self) -> tuple[PlanLine, ...]:
         """The plan, line by line, in the order apply works."""
         run = f"{self.home}/runs/{self.run_id}"
         out = [
             PlanLine("=", f"machine {self.offer.machine_type}", _machine_detail(self.machine)),
-            PlanLine("$", f"{self.offer.price_per_hour} {self.offer.currency} an hour", _price_detail(self.offer)),
+            PlanLine(
+                "$", f"{self.offer.price_per_hour} {self.offer.currency} an hour", _price_detail(self.offer)
+            ),
             *self._code_lines(),
             *self._environment_lines(),
             PlanLine("+", f"run folder {run}", "code, output, events, checkpoints"),
@@ -140,11 +144,13 @@ class Plan:
     def _environment_lines(self) -> list[PlanLine]:
         env = self.environment
         if env.request is None:
-            return [PlanLine("=", f"no installation: {env.why}", f"python: {env.python or 'python3 of the machine'}")]
+            return [PlanLine("=", "nothing to install", f"{env.why}; the machine's own Python")]
         where = f"{self.home}/envs/{env.key}"
         if env.cached:
             return [PlanLine("=", f"environment {env.key} is there", f"{env.why}; python {env.python}")]
-        waits = "the script starts meanwhile" if env.mode is DepsMode.BACKGROUND else "before the script starts"
+        waits = (
+            "the script starts meanwhile" if env.mode is DepsMode.BACKGROUND else "before the script starts"
+        )
         return [
             PlanLine("+", f"environment {where}", f"{env.why}; {env.installer}, {waits}"),
             *(PlanLine("%", " ".join(_quoted(argv))) for argv in env.commands),

@@ -113,7 +113,7 @@ class Planner:
     ) -> EnvironmentPlan:
         found = facts["environment"]
         why = "--deps skip" if spec.deps is DepsMode.SKIP else dependencies.why
-        plan = EnvironmentPlan(request=request, why=why, mode=spec.deps, python=facts["python"])
+        plan = EnvironmentPlan(request=request, why=why, mode=spec.deps)
         if found is None:
             return replace(plan, request=None)
         return replace(

@@ -1,0 +1,56 @@
+"""The verbs of runctl as functions. The command line, a script and a notebook all call these.
+
+    runtime = api.Runtime(state_dir, config, CancelToken(), emit=print)
+    plan = api.make_plan(runtime, "training/train.py", args=["--epochs", "20"])
+    run = api.train(runtime, plan)
+
+Nothing here prints or reads argv. Every function raises ``RunctlError``; a set token ends it with ``Cancelled``.
+A name is loaded when it is first used: who only lists runs does not pay for what plans them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runctl.api.cleaning import clean as clean
+    from runctl.api.cleaning import debts as debts
+    from runctl.api.runtime import Runtime as Runtime
+    from runctl.api.training import make_plan as make_plan
+    from runctl.api.training import train as train
+    from runctl.api.watching import cancel as cancel
+    from runctl.api.watching import checkpoints as checkpoints
+    from runctl.api.watching import follow as follow
+    from runctl.api.watching import get_run as get_run
+    from runctl.api.watching import list_runs as list_runs
+    from runctl.api.watching import logs as logs
+    from runctl.api.watching import raise_for_outcome as raise_for_outcome
+    from runctl.api.watching import refresh as refresh
+    from runctl.api.watching import remove as remove
+
+_HOMES = {
+    "Runtime": "runtime",
+    "make_plan": "training",
+    "train": "training",
+    "clean": "cleaning",
+    "debts": "cleaning",
+    **dict.fromkeys(
+        (
+            "cancel",
+            "checkpoints",
+            "follow",
+            "get_run",
+            "list_runs",
+            "logs",
+            "raise_for_outcome",
+            "refresh",
+            "remove",
+        ),
+        "watching",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

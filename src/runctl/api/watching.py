@@ -1,0 +1,241 @@
+"""Look at runs, follow them, end them, delete them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runctl.core.catalogue import known
+from runctl.core.errors import UnreachableError
+from runctl.core.events import Notice, Output
+from runctl.core.model import Endpoint, Outcome, RunState, run_from_json
+from runctl.engine.follow import Follower
+from runctl.engine.observe import absorb, absorb_record
+from runctl.engine.records import Recorder, recorded_steps
+from runctl.engine.remote import worded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from runctl.api.runtime import Runtime
+    from runctl.core.model import Run
+
+CANCEL_POLL = 0.1  # seconds between two looks at a run that is being ended
+SETTLE_WAIT = 10.0  # seconds beyond the grace before a cancelled run that does not end is reported
+
+
+def list_runs(
+    rt: Runtime, *, limit: int | None = None, state: str | None = None, project: str | None = None
+) -> list[dict[str, Any]]:
+    """Records of runs, newest first, as the index has them; ``refresh`` asks the machines."""
+    with rt.index() as index:
+        return index.runs(limit=limit, state=state, project=project)
+
+
+def refresh(rt: Runtime, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with what the machines say of those that have not ended; one question a machine.
+
+    A machine that does not answer leaves its runs as they were last seen, with a notice. What is new is recorded.
+    """
+    fresh = {}
+    for endpoint, alive in _by_machine(records).items():
+        try:
+            answer = rt.agent(endpoint).call(
+                "status", {"runs": [record["id"] for record in alive]}, cancel=rt.cancel
+            )
+        except UnreachableError as error:
+            rt.emit(
+                Notice("warning", f"{error.what}; shown as last seen: {', '.join(r['name'] for r in alive)}")
+            )
+            continue
+        said = {status["run"]: status for status in answer["runs"]}
+        for record in alive:
+            fresh[record["id"]] = _refreshed(record, said.get(record["id"]))
+    changed = [run_from_json(record) for record in fresh.values()]
+    if changed:
+        with rt.index() as index:
+            for run in changed:
+                if index.update(run) and run.state is RunState.ENDED:
+                    settle_record(rt, run)
+    return [fresh.get(record["id"], record) for record in records]
+
+
+def _by_machine(records: Iterable[dict[str, Any]]) -> dict[Endpoint, list[dict[str, Any]]]:
+    found: dict[Endpoint, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["state"] != RunState.ENDED:
+            endpoint = Endpoint(record["transport"], record["address"], record["python"], record["home"])
+            found.setdefault(endpoint, []).append(record)
+    return found
+
+
+def _refreshed(record: dict[str, Any], status: dict[str, Any] | None) -> dict[str, Any]:
+    if status is not None:
+        return absorb_record(record, status)
+    if record["state"] == RunState.PENDING:
+        return record  # another client may be about to hand it over
+    return {**record, "state": str(RunState.LOST), "reason": "its machine does not know it any more"}
+
+
+def get_run(rt: Runtime, reference: str) -> Run:
+    """The run of that name, id or unique beginning (``latest``: the newest), as its machine sees it now.
+
+    Raises:
+        UsageError: ``run-not-found``, ``run-ambiguous``.
+    """
+    with rt.index() as index:
+        run = index.get(reference)
+    (record,) = refresh(rt, [run.to_json()])
+    return run_from_json(record)
+
+
+def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
+    """Emit the run's output and events until it has ended; the run as it ended.
+
+    Args:
+        from_start: all of the output and the machine's events; otherwise only what comes from now on.
+
+    Raises:
+        Cancelled: the token was set; the run goes on.
+        UnreachableError: no contact for 20 minutes; the run goes on.
+    """
+    with rt.index() as index:
+        recorder = Recorder(rt.emit, clock=rt.clock)
+        recorder.begin(index.folder(run.id), run.id, attempt=run.attempt)
+        try:
+            follower = Follower(
+                rt.agent(run.endpoint, emit=recorder),
+                run.id,
+                emit=rt.emit,
+                clock=rt.clock,
+                on_event_lines=recorder.machine,
+            )
+            more = {} if from_start else {"tail": 0}
+            status = follower.follow(wait=True, cancel=rt.cancel, **more)
+            ended = absorb(run, status)
+            index.update(ended)
+            index.add_steps(recorded_steps(index.folder(run.id), run.id))
+        finally:
+            recorder.close()
+    return ended
+
+
+def settle_record(rt: Runtime, run: Run) -> None:
+    """Copy what the machine recorded of an ended run: its events and step timings. Safe to repeat.
+
+    A machine that does not answer is asked again the next time somebody looks; its events are then still missing
+    here, which costs statistics, not results.
+    """
+    with rt.index() as index:
+        recorder = Recorder(lambda _event: None, clock=rt.clock)
+        recorder.begin(index.folder(run.id), run.id, attempt=run.attempt)
+        try:
+            follower = Follower(
+                rt.agent(run.endpoint),
+                run.id,
+                emit=lambda _event: None,
+                clock=rt.clock,
+                on_event_lines=recorder.machine,
+            )
+            follower.output, follower.events = None, recorder.machine_offset()
+            follower.follow(wait=False, cancel=rt.cancel)
+            index.add_steps(recorded_steps(index.folder(run.id), run.id))
+        except UnreachableError:
+            return
+        finally:
+            recorder.close()
+
+
+def logs(
+    rt: Runtime,
+    run: Run,
+    *,
+    write: Callable[[bytes], None],
+    follow: bool = False,
+    since: float | None = None,
+    tail: int | None = None,
+) -> None:
+    """Hand the script's output to ``write``, bytes as they are.
+
+    Args:
+        follow: go on until the run has ended.
+        since: seconds since the epoch; what was written earlier is left out.
+        tail: only so many lines from the end of what is there.
+    """
+
+    def emit(event: object) -> None:
+        if isinstance(event, Output):
+            write(event.data)
+        elif isinstance(event, Notice):
+            rt.emit(event)
+
+    follower = Follower(rt.agent(run.endpoint), run.id, emit=emit, clock=rt.clock)
+    follower.events = None
+    more = {key: value for key, value in (("since", since), ("tail", tail)) if value is not None}
+    follower.follow(wait=follow, cancel=rt.cancel, **more)
+
+
+def cancel(
+    rt: Runtime, run: Run, *, grace: float | None = None, wait: bool = True
+) -> tuple[Run, dict[str, Any]]:
+    """End the run and every process it started: TERM, grace, KILL. Safe to repeat; a smaller grace shortens.
+
+    Returns the run and the agent's ``Status`` (``killed`` names the processes that were ended).
+
+    Raises:
+        AgentError: ``cancel-slow`` when it has not ended some seconds after its grace.
+        Cancelled: the token was set while waiting; the run is still being ended.
+    """
+    agent = rt.agent(run.endpoint)
+    allowed = rt.config.number("grace_seconds") if grace is None else grace
+    status = agent.call(
+        "cancel", {"run": run.id, "grace": allowed, "reason": "cancelled by its owner"}, cancel=rt.cancel
+    )
+    deadline = rt.clock.monotonic() + (allowed or 0.0) + SETTLE_WAIT
+    while wait and status["state"] != RunState.ENDED:
+        if rt.clock.monotonic() > deadline:
+            raise known("cancel-slow", run=run.name, state=status["state"])
+        rt.clock.sleep(CANCEL_POLL, rt.cancel)
+        answer = agent.call("status", {"runs": [run.id]}, cancel=rt.cancel)
+        status = answer["runs"][0]
+    now = absorb(run, status)
+    with rt.index() as index:
+        if index.update(now) and now.state is RunState.ENDED:
+            settle_record(rt, now)
+    return now, status
+
+
+def remove(rt: Runtime, run: Run) -> int:
+    """Delete an ended run, on its machine and here; the bytes freed. Safe to repeat.
+
+    Raises:
+        UsageError: ``run-active``: the run has not ended.
+    """
+    freed = 0
+    if run.state is not RunState.LOST:
+        freed = rt.agent(run.endpoint).call("remove", {"run": run.id}, cancel=rt.cancel)["bytes"]
+    with rt.index() as index:
+        return freed + index.delete(run.id)
+
+
+def checkpoints(rt: Runtime, run: Run, *, verify: bool = False) -> dict[str, Any]:
+    """The agent's ``checkpoints`` answer for a run: complete ones newest first, and incomplete ones with the reason."""
+    return rt.agent(run.endpoint).call("checkpoints", {"run": run.id, "verify": verify}, cancel=rt.cancel)
+
+
+def raise_for_outcome(run: Run) -> None:
+    """Raise the error that says how an ended run failed; nothing for one that succeeded.
+
+    Raises:
+        ScriptFailed, InstallError, AgentError, Cancelled, MachineGone: by who has to act.
+    """
+    if run.outcome is None or run.outcome is Outcome.SUCCEEDED:
+        return
+    if run.error is not None:
+        raise worded(run.error).add_context(run=run.name)
+    facts = {"run": run.name, "script": run.script, "reason": run.reason}
+    if run.outcome is Outcome.CANCELLED:
+        raise known("run-cancelled", **facts)
+    if run.outcome is Outcome.PREEMPTED:
+        raise known("run-preempted", **facts)
+    how = f"signal {run.signal}" if run.signal else f"exit status {run.exit_code}"
+    raise known("script-failed", how=how, **facts)
