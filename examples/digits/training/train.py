@@ -75,7 +75,7 @@ def arguments() -> argparse.Namespace:
     resume = os.environ.get("RUNCTL_RESUME_PATH")
     parser = argparse.ArgumentParser(description="Train a classifier of handwritten digits.")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=0.002, help="learning rate (default 0.002)")
+    parser.add_argument("--rate", type=float, default=0.003, help="learning rate (default 0.003)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=int, default=3, help="checkpoints to keep (default 3)")
     parser.add_argument(

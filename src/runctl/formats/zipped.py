@@ -23,6 +23,7 @@ _END64_LOCATOR = struct.Struct("<4sIQI")
 _END64 = struct.Struct("<4sQHHIIQQQQ")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_MAX = 0xFFFFFFFF  # "see the 64-bit record"
 MAGIC = b"PK\x03\x04"
 
 
@@ -115,12 +116,15 @@ def _directory(window: Window) -> Tuple[int, int, int]:
     locator_at = at - _END64_LOCATOR.size
     if locator_at >= 0 and window.at(locator_at, 4) == b"PK\x06\x07":  # torch writes one whatever the size
         _, _, end, _ = _END64_LOCATOR.unpack(window.at(locator_at, _END64_LOCATOR.size))
-        magic, length, *_, disk, first_disk, here, count, size, start = _END64.unpack(
+        magic, length, *_, disk, first_disk, here, total, long_size, long_start = _END64.unpack(
             window.at(end, _END64.size)
         )
         if magic != b"PK\x06\x06" or end + 12 + length != locator_at:
             raise Rejected("its 64-bit end record is not where it says")
-    elif count == 0xFFFF or 0xFFFFFFFF in (size, start):
+        if count not in (0xFFFF, total) or size not in (_MAX, long_size) or start not in (_MAX, long_start):
+            raise Rejected("its two end records contradict each other")
+        count, size, start = total, long_size, long_start
+    elif count == 0xFFFF or _MAX in (size, start):
         raise Rejected("its 64-bit end record is missing")
     if disk or first_disk or here != count:
         raise Rejected("is a part of an archive split over several files")
