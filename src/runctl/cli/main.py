@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "attach": ("runctl.cli.attach", "follow a run again, as train does", "Watch"),
     "cancel": ("runctl.cli.cancel", "end a run and every process it started", "Watch"),
     "rm": ("runctl.cli.rm", "delete ended runs, here and on their machine", "Watch"),
+    "clean": ("runctl.cli.clean", "release machines that may still be billed", "Watch"),
     "stats": ("runctl.cli.stats", "success rates and time per step over all runs", "Watch"),
     "checkpoint": ("runctl.cli.checkpoint", "list, describe and verify checkpoints", "Checkpoints"),
     "init": ("runctl.cli.init", "write a short commented .runctl.toml", "Project"),

@@ -9,8 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runctl.core.catalogue import known
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from runctl.core.model import Offer
 
 
-@dataclass(frozen=True)
-class Debt:
+class Debt(NamedTuple):
     """A lease not yet proven ended."""
 
     run_id: str
@@ -81,8 +79,7 @@ class Ledger:
                     record["ts"],
                 )
             elif record["entry"] == "bought" and run in open_debts:
-                known_debt = open_debts[run]
-                open_debts[run] = Debt(**{**known_debt.__dict__, "machine_id": record["machine"]})
+                open_debts[run] = open_debts[run]._replace(machine_id=record["machine"])
             elif record["entry"] == "struck":
                 open_debts.pop(run, None)
         return tuple(open_debts.values())
