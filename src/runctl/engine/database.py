@@ -92,7 +92,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
             return None
         if path.with_name(path.name + "-wal").stat().st_size:
             return None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if not path.exists():
             return None
     db = _connect(f"file:{quote(str(path))}?immutable=1", uri=True)

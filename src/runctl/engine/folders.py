@@ -40,7 +40,11 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder, for the owner only. Safe to repeat. Raises ``state-unwritable``."""
         try:
-            for folder in (self.path.parent.parent, self.path.parent, self.path):  # the mode is for the last one only
+            for folder in (
+                self.path.parent.parent,
+                self.path.parent,
+                self.path,
+            ):  # the mode is for the last one only
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise unwritable(self.path, error) from error

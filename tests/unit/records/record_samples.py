@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.model import Outcome, Run, RunState
@@ -19,7 +20,7 @@ START = 1_795_000_000.0  # a Wednesday in November 2026
 def a_run(number: int = 0, **changes: Any) -> Run:
     """The run of a number: always the same; later numbers are newer."""
     moment = START + number
-    run_id = names.new_id(now=moment, random=lambda n: (number * 7919 + 1).to_bytes(n, "little"))
+    run_id = names.new_id(now=moment, random=lambda n: sha256(b"%d" % number).digest()[:n])
     base = Run(
         id=run_id,
         name=names.name_of(run_id),
@@ -34,7 +35,9 @@ def a_run(number: int = 0, **changes: Any) -> Run:
     return replace(base, **changes)
 
 
-def ended(number: int = 0, outcome: Outcome = Outcome.SUCCEEDED, *, seconds: float = 60, **changes: Any) -> Run:
+def ended(
+    number: int = 0, outcome: Outcome = Outcome.SUCCEEDED, *, seconds: float = 60, **changes: Any
+) -> Run:
     moment = START + number
     return a_run(
         number,

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from record_samples import a_run, ended, files_below, fill, iso
 
 from runctl.core.errors import RunctlError
 from runctl.core.model import Outcome, RunState
 from runctl.engine.folders import RunFolder, read_record
 from runctl.engine.index import Index
 from runctl.engine.records import StepTime
-
-from record_samples import a_run, ended, files_below, fill, iso
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +106,9 @@ def test_a_deleted_run_stays_deleted(index: Index) -> None:
         ({"project": "/other", "state": "failed"}, []),
     ],
 )
-def test_lists_are_newest_first_and_filtered(index: Index, filters: dict[str, object], expected: list[int]) -> None:
+def test_lists_are_newest_first_and_filtered(
+    index: Index, filters: dict[str, object], expected: list[int]
+) -> None:
     runs = [
         a_run(0),
         a_run(1, state=RunState.RUNNING),
