@@ -56,7 +56,7 @@ def answer() -> int:
     before = line.encode()[:point].decode(errors="ignore")
     words = split_line(before)[3]
     parser = _parser(words[1:])
-    argcomplete.autocomplete(parser, always_complete_options="long", exit_method=sys.exit)
+    argcomplete.autocomplete(parser, always_complete_options=False, exit_method=sys.exit)
     return 1  # autocomplete has ended the process
 
 
@@ -73,7 +73,6 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     for name, (_, summary, _) in COMMANDS.items():
         if line.command != name:
             commands.add_parser(name, help=summary, add_help=False)
-    root.add_argument_group()
     if line.command in COMMANDS:
         command = parsing.parser_for(line.command)
         _add_completers(command)

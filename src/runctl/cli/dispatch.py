@@ -66,6 +66,8 @@ def _run(line: CommandLine, session: Session) -> int:
         args = parsing.parse(line)
     except SystemExit:  # --help has been printed
         return 0
+    if session.options.log_file is not None:
+        _ = session.view  # a log that cannot be written is an error before anything is done
     status = importlib.import_module(COMMANDS[line.command][0]).run(args, session)
     return int(status)
 
@@ -78,7 +80,13 @@ def _show(error: RunctlError, session: Session) -> int:
 
         trace = "".join(traceback.format_exception(error))
     try:
-        session.view.error(error, traceback=trace)
+        try:
+            view = session.view
+        except (
+            RunctlError
+        ):  # the log cannot be opened; what failed first matters more, and the next view has no log
+            view = session.view
+        view.error(error, traceback=trace)
     except BrokenPipeError:
         forget_stdout()
     return error.exit_code

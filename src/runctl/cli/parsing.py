@@ -61,6 +61,7 @@ def read(argv: Sequence[str]) -> CommandLine:
                 given.append(value)
             if name == "--color" and value not in COLORS:
                 problem = problem or _wrong_value(name, value)
+                continue
             found[_VALUED[name].replace("-", "_")] = value
             taken += given
         elif len(word) > 2 and word[0] == "-" and set(word[1:]) <= _SHORT:  # -qv: several in one
@@ -85,11 +86,16 @@ def usage(why: str, *, fix: Iterable[str] = (), **facts: Any) -> RunctlError:
     return known("usage", why=why, fix=fix, **facts)
 
 
-def nearest(word: str, choices: Iterable[str]) -> list[str]:
-    """The choices most like ``word``, best first, at most three; empty when none is close."""
+def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
+    """The choices most like ``word``, best first, at most three; ``cutoff`` from 0 (anything) to 1 (the word itself)."""
     import difflib  # noqa: PLC0415 - 18 ms, only for an error
 
-    return difflib.get_close_matches(word, list(choices), n=3, cutoff=0.6)
+    return difflib.get_close_matches(word, list(choices), n=3, cutoff=cutoff)
+
+
+def nearest_option(word: str, options: Iterable[str]) -> list[str]:
+    """The options that ``word`` may be a slip of; stricter than for other words, an option may be the script's."""
+    return nearest(word, options, cutoff=0.8)
 
 
 def quoted(words: Iterable[str]) -> str:
@@ -107,7 +113,7 @@ def unknown_command(line: CommandLine) -> RunctlError:
     tail = line.words + line.global_words + ([] if line.script_args is None else ["--", *line.script_args])
     if word.startswith("-"):
         options = [name for names, _, _ in GLOBAL_OPTIONS for name in names] + ["--help", "--version"]
-        near = nearest(word.partition("=")[0], options)
+        near = nearest_option(word.partition("=")[0], options)
         return known("unknown-option", option=word, fix=[*_meant(near), "  runctl --help"])
     if word.endswith(".py"):
         own, theirs = line.words + line.global_words, line.script_args
@@ -267,33 +273,29 @@ def _unknown_option(line: CommandLine, unknown: _Unknown) -> RunctlError:
     from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
 
     parser, word = unknown.parser, unknown.word
-    option = word.partition("=")[0]
-    near = nearest(option, parser.options()) if word.startswith("-") else []
     fix = []
+    if line.command in TAKES_SCRIPT_ARGS:
+        fix.append("  " + _apart(line, parser))
+    if not word.startswith("-"):
+        why = f"unexpected argument {word!r}" + ("; arguments of the script follow `--`" if fix else "")
+        return usage(why, fix=[*fix, f"  {parser.prog} --help"])
+    option = word.partition("=")[0]
+    near = nearest_option(option, parser.options())
     if near:
         right = [near[0] + w[len(option) :] if w.partition("=")[0] == option else w for w in line.words]
         tail = [] if line.script_args is None else ["--", *line.script_args]
-        fix.append("  " + quoted(["runctl", line.command or "", *right, *line.global_words, *tail]))
+        fix.insert(0, "  " + quoted(["runctl", line.command or "", *right, *line.global_words, *tail]))
     if line.command in TAKES_SCRIPT_ARGS:
-        own, theirs = split_script_args(line.words, parser.options())
-        both = [
-            "runctl",
-            line.command or "",
-            *own,
-            *line.global_words,
-            "--",
-            *theirs,
-            *(line.script_args or []),
-        ]
-        return known(
-            "unknown-option",
-            why="options of the script follow `--`",
-            fix=[*fix, "  " + quoted(both)],
-            option=word,
-        )
-    if not word.startswith("-"):
-        return usage(f"unexpected argument {word!r}", fix=[f"  {parser.prog} --help"])
+        return known("unknown-option", why="options of the script follow `--`", fix=fix, option=option)
     return known("unknown-option", option=option, fix=[*fix, f"  {parser.prog} --help"])
+
+
+def _apart(line: CommandLine, parser: Parser) -> str:
+    """The line with the script's words behind ``--``."""
+    own, theirs = split_script_args(line.words, parser.options())
+    return quoted(
+        ["runctl", line.command or "", *own, *line.global_words, "--", *theirs, *(line.script_args or [])]
+    )
 
 
 def split_script_args(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled
+from runctl.core.events import RunPlanned
 from runctl.project.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
 
 def _show_plan(plan: Plan, session: Session) -> int:
     if session.options.json:
-        session.out_json(plan.to_json())
+        session.view.emit(RunPlanned(plan.to_json()))
     else:
         from runctl.views import plan as plan_view  # noqa: PLC0415 - only when one is shown
 
