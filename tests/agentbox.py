@@ -128,12 +128,14 @@ class AgentBox:
     def __init__(self, home: Path, python: str = sys.executable) -> None:
         self.home = home
         self.python = python
+        self.view = home  # where the test finds the files
+        self.prefix: list[str] = []  # argv in front of the agent's: another namespace
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("RUNCTL_")}
         self.env["PATH"] = os.pathsep.join([os.path.dirname(python), self.env.get("PATH", os.defpath)])
         self.env.pop("VIRTUAL_ENV", None)
 
     def argv(self, command: str) -> list[str]:
-        return [self.python, "-I", "-S", "-c", LOADER, bundle().digest, str(self.home), command]
+        return [*self.prefix, self.python, "-I", "-S", "-c", LOADER, bundle().digest, str(self.home), command]
 
     def stdin(self, request: Any, body: bytes = b"", *, keep: bool = True) -> bytes:
         source = bundle().source
@@ -210,7 +212,7 @@ class AgentBox:
         return status
 
     def folder(self, run: str) -> Path:
-        return self.home / "runs" / run
+        return self.view / "runs" / run
 
     def output(self, run: str) -> bytes:
         path = self.folder(run) / "output.log"

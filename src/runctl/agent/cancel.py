@@ -64,7 +64,7 @@ def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
         return stop.grace
 
     was_alive = processes.alive(status.script_of(written))
-    family = ending.Family(run=run.id, script=status.script_of(written), groups=written["cgroups"])
+    family = ending.Family(run=run, script=status.script_of(written), groups=written["cgroups"])
     killed = ending.end(family, grace=grace, pause=time.sleep)
     cgroups.remove(written["cgroups"])
     last = status.without_supervisor(written, script_alive=False)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from runctl.agent.home import RunFolder
 
 # Every one of these files has a line "oom_kill N".
 COUNTERS = ("memory.events", "memory.oom_control")
@@ -53,11 +56,12 @@ def _below(point: str, root: str, path: str) -> str | None:
     return os.path.join(point, path.lstrip("/")).rstrip("/")
 
 
-def create(run: str) -> list[str]:
+def create(run: RunFolder) -> list[str]:
     """Make the run's groups below our own; the folders made, none where it is not allowed."""
     made = []
+    name = "runctl-%s-%08x" % (run.id, zlib.crc32(os.fsencode(run.path)))  # two homes may know the same id
     for parent in folders_of():
-        folder = os.path.join(parent, "runctl-" + run)
+        folder = os.path.join(parent, name)
         try:
             os.mkdir(folder)
         except FileExistsError:

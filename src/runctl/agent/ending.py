@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from runctl.agent.home import RunFolder
     from runctl.agent.processes import Process
 
 FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.25  # seconds between two looks at whether they are gone
@@ -22,20 +23,21 @@ GIVE_UP = 10.0  # seconds of KILL after which a process is stuck in the kernel a
 class Family:
     """The processes of one run.
 
-    They are: what is in its control groups; what is in the script's session; what carries its run id in its
-    environment; what we adopted as their subreaper; and the descendants of all of these.
+    They are: what is in its control groups; what is in the script's session; what carries its checkpoint folder in
+    its environment (an id alone could be another home's run); what we adopted as their subreaper; and the
+    descendants of all of these.
     """
 
     def __init__(
         self,
         *,
-        run: str,
+        run: RunFolder,
         script: dict[str, Any] | None,
         groups: list[str],
         adopter: Callable[[], int] = lambda: 0,
     ) -> None:
         """``adopter`` says whose children, but for the script's, are the run's too; 0: nobody's."""
-        self._mark = b"RUNCTL_RUN_ID=" + run.encode()
+        self._mark = b"RUNCTL_CHECKPOINT_DIR=" + os.fsencode(run.checkpoints)
         self._script = script
         self._groups = groups
         self._adopter = adopter

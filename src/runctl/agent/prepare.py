@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from runctl.agent import pythons, tree
+from runctl.agent import tree
 from runctl.agent.failure import AgentFailure
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms

@@ -56,7 +56,7 @@ def _end_leftovers(run: RunFolder) -> None:
         return
     from runctl.agent import cgroups, ending  # noqa: PLC0415 - seldom needed
 
-    family = ending.Family(run=run.id, script=status.script_of(written), groups=written["cgroups"])
+    family = ending.Family(run=run, script=status.script_of(written), groups=written["cgroups"])
     ending.end(family, grace=lambda: 0.0, pause=time.sleep)
     cgroups.remove(written["cgroups"])
 

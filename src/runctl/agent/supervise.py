@@ -107,7 +107,7 @@ class Supervisor:
             env = script.variables(
                 self._request, run=self._run, inherited=dict(os.environ), environment=variables
             )
-            self._groups = cgroups.create(self._run.id)
+            self._groups = cgroups.create(self._run)
             begun = time.monotonic()
             child = script.start(argv, env=env, run=self._run)
             self._child, self._pid = child, child.pid
@@ -154,7 +154,7 @@ class Supervisor:
     def _family(self) -> ending.Family:
         start = self._record.now["pid_start"]
         return ending.Family(
-            run=self._run.id,
+            run=self._run,
             script={"pid": self._pid, "start": start} if self._pid and start else None,
             groups=self._groups,
             adopter=self._adopter,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from agentbox import AgentBox, AgentError, packed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from agentbox import AgentBox, AgentError, packed
 
 
 def digest(data: bytes) -> str:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from agentbox import AgentBox
 
+from agentbox import AgentBox
 from runctl.engine.bundle import LOADER, bundle
 
 OLD = [
@@ -97,7 +97,7 @@ def test_a_small_command_imports_little(command: str, box: AgentBox) -> None:
     box.call("status", {"runs": None})
     argv = box.argv(command)
     argv[1:1] = ["-X", "importtime"]
-    request = {"run": "r", "runs": None, "blobs": []}
+    request: dict[str, object] = {"run": "r", "runs": None, "blobs": []}
     done = subprocess.run(
         argv, input=b"0 1\n" + json.dumps(request).encode() + b"\n", capture_output=True, check=False
     )

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from agentbox import AgentBox, AgentError, alive, entry, packed, tree_digest, until
 
 VERSIONS = Path("~/.pyenv/versions").expanduser()
@@ -248,7 +249,7 @@ def test_a_checkpoint_is_announced_while_the_script_runs(box: AgentBox) -> None:
     )
     box.launch("r1", source)
     seen = until(lambda: box.follow("r1", wait=False).of("checkpoint"), "the checkpoint is announced")
-    assert [(event["path"], event["format"], event["size"]) for event in seen][0][1] == "safetensors"
+    assert seen[0]["format"] == "safetensors"
     box.cancel("r1", grace=0)
     assert len(box.follow("r1").of("checkpoint")) == 1
     listed = box.call("checkpoints", {"run": "r1", "verify": True})

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agentbox import AgentBox, AgentError, entry, packed, tree_digest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentbox import AgentBox, entry, packed, tree_digest
 from runctl.agent import tree
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import Home, remove_tree
