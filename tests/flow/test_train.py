@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conftest import World
 
 PATIENCE = 30.0  # seconds a condition may take on a loaded machine
@@ -172,7 +171,7 @@ def test_a_dry_run_writes_not_one_byte(world: World, after_a_run: bool) -> None:
     value = world.runctl("train", "train.py", "--dry-run", "--json", "--", "--epochs", "3", cwd=project)
     assert everything(world.root) == before
     assert text.code == value.code == 0, text.err + value.err
-    plan = value.json()
+    (plan,) = [event["plan"] for event in value.events() if event["kind"] == "run.planned"]
     assert plan["command"][-3:] == ["train.py", "--epochs", "3"]
     assert plan["code"]["secrets_left_out"] == [".env"]
     sends = {each["path"] for each in plan["code"]["sends"]}
