@@ -118,8 +118,8 @@ def _find(target: str, session: Session, *, verify: bool = False) -> dict[str, A
         raise known("checkpoint-path-missing", path=target)
     from runctl import api  # noqa: PLC0415 - the engine is not needed for a path
 
-    answer: dict[str, Any] = api.checkpoints(session.runtime, target, verify=verify)
-    return answer
+    found = api.get_run(session.runtime, target)
+    return api.checkpoints(session.runtime, found, verify=verify)
 
 
 def _split(target: str) -> tuple[str, str]:

@@ -177,10 +177,10 @@ class Session:
         sys.stdout.write(text + "\n")
 
     def out_json(self, value: Any) -> None:
-        """Write one JSON value to stdout, on one line."""
+        """Write one JSON value to stdout, on one line; ASCII, so that any path and any locale come through."""
         import json  # noqa: PLC0415 - only for --json
 
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(json.dumps(value, default=str) + "\n")
 
     def say(self, text: str) -> None:
         """Write a line of talk to stderr, unless ``--quiet``."""
