@@ -94,7 +94,7 @@ def settle(
     if not owed:
         ledger.strike(run_id, "gone")
         return
-    error = known("release-owed", run=run_id, provider=provider.name, detail=owed)
+    debt = known("release-owed", run=run_id, provider=provider.name, detail=owed)
     if not failing:
-        raise error
-    emit(Notice("warning", f"{error.what}: {owed}; pay it with: runctl clean"))
+        raise debt
+    emit(Notice("warning", f"{debt.what}: {owed}; pay it with: runctl clean"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runctl.core.ports import Provider
     from runctl.engine.remote import RemoteAgent
     from runctl.project.dependencies import Dependencies
-    from runctl.project.files import Listing
+    from runctl.project.listing import Listing
     from runctl.project.root import Root
     from runctl.project.snapshot import Snapshot
 

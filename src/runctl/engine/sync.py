@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runctl.engine.steps import step
 
@@ -39,7 +39,7 @@ def sync_code(code: CodePlan, agent: RemoteAgent, *, emit: Emit, clock: Clock, c
 
 def _frames(snapshot: Snapshot, code: CodePlan, doing: Step) -> Iterator[bytes]:
     """The stream of ``receive``: a header line and the bytes of each missing blob, read and verified as they go."""
-    first = {}
+    first: dict[str, dict[str, Any]] = {}
     for entry in snapshot.entries:
         if entry["type"] == "file":
             first.setdefault(entry["digest"], entry)
