@@ -142,7 +142,7 @@ def _unknown(where: str, name: str, answer: dict[str, Any]) -> RunctlError:
     for each in answer["incomplete"]:
         if each["path"] == name:
             return known("checkpoint-not-found", where=f"{where}:{name}", found=_reasons([each]))
-    from runctl.cli.parsing import nearest, quoted  # noqa: PLC0415 - only for an error
+    from runctl.cli.corrections import nearest, quoted  # noqa: PLC0415 - only for an error
 
     paths = [each["path"] for each in answer["checkpoints"]]
     near = nearest(name, paths) or paths[:1]

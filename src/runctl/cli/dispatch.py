@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from runctl.cli.parsing import CommandLine
 
 PAGE_WORDS = ("--help", "-h", "help")
-REPORT = "https://github.com/runctl/runctl/issues"
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -61,7 +60,9 @@ def _run(line: CommandLine, session: Session) -> int:
         session.out(version_line().rstrip("\n"))
         return 0
     if line.command not in COMMANDS:
-        raise parsing.unknown_command(line)
+        from runctl.cli.corrections import unknown_command  # noqa: PLC0415 - only for an error
+
+        raise unknown_command(line)
     try:
         args = parsing.parse(line)
     except SystemExit:  # --help has been printed

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         return _list(session)
     code = args.code.removeprefix("error").strip("[]:. ")
     if code not in CATALOGUE:
-        from runctl.cli.parsing import nearest  # noqa: PLC0415 - only for an error
+        from runctl.cli.corrections import nearest  # noqa: PLC0415 - only for an error
 
         near = [f"  runctl explain {name}" for name in nearest(code, CATALOGUE)]
         raise known("unknown-code", wanted=code, fix=[*near, "  runctl explain"])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from runctl.cli.main import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+    from types import ModuleType
 
     from runctl.core.errors import RunctlError
 
@@ -76,58 +77,8 @@ def read(argv: Sequence[str]) -> CommandLine:
 def _wrong_value(option: str, value: str | None) -> RunctlError:
     wants = f"one of {', '.join(COLORS)}" if option == "--color" else "a path"
     why = f"{option} needs {wants}" + ("" if value is None else f", not {value!r}")
-    return usage(why, fix=["  runctl --help"])
-
-
-def usage(why: str, *, fix: Iterable[str] = (), **facts: Any) -> RunctlError:
-    """The error ``usage``: a command line that cannot be understood. ``why`` says what is wrong with it."""
-    from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
-
-    return known("usage", why=why, fix=fix, **facts)
-
-
-def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
-    """The choices most like ``word``, best first, at most three; ``cutoff`` from 0 (anything) to 1 (the word itself)."""
-    import difflib  # noqa: PLC0415 - 18 ms, only for an error
-
-    return difflib.get_close_matches(word, list(choices), n=3, cutoff=cutoff)
-
-
-def nearest_option(word: str, options: Iterable[str]) -> list[str]:
-    """The options that ``word`` may be a slip of; stricter than for other words, an option may be the script's."""
-    return nearest(word, options, cutoff=0.8)
-
-
-def quoted(words: Iterable[str]) -> str:
-    """The words as one line that a POSIX shell reads back as the same words."""
-    import shlex  # noqa: PLC0415 - only for an error
-
-    return shlex.join(words)
-
-
-def unknown_command(line: CommandLine) -> RunctlError:
-    """The error for a first word that is no command, with the whole line corrected where one is near."""
-    from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
-
-    word = line.command or ""
-    tail = line.words + line.global_words + ([] if line.script_args is None else ["--", *line.script_args])
-    if word.startswith("-"):
-        options = [name for names, _, _ in GLOBAL_OPTIONS for name in names] + ["--help", "--version"]
-        near = nearest_option(word.partition("=")[0], options)
-        return known("unknown-option", option=word, fix=[*_meant(near), "  runctl --help"])
-    if word.endswith(".py"):
-        own, theirs = line.words + line.global_words, line.script_args
-        args = [] if theirs is None else ["--", *theirs]
-        return known(
-            "unknown-command", command=word, fix=["  " + quoted(["runctl", "train", word, *own, *args])]
-        )
-    near = nearest(word, COMMANDS)
-    fix = ["  " + quoted(["runctl", name, *tail]) for name in near]
-    return known("unknown-command", command=word, fix=[*fix, "  runctl --help"])
-
-
-def _meant(near: Sequence[str]) -> list[str]:
-    return [f"did you mean {' or '.join(near)}?"] if near else []
+    error: RunctlError = _corrections().usage(why, fix=["  runctl --help"])
+    return error
 
 
 class Parser(argparse.ArgumentParser):
@@ -191,7 +142,8 @@ class Parser(argparse.ArgumentParser):
         words = list(args or ())
         subcommands = self.subcommands()
         if subcommands:
-            self._check_subcommand(words, subcommands)
+            if words and words[0] not in (*subcommands, "-h", "--help"):
+                raise _corrections().unknown_subcommand(words[0], words[1:], subcommands, prog=self.prog)
         else:
             for word in words:
                 if self._is_unknown(word):
@@ -208,22 +160,22 @@ class Parser(argparse.ArgumentParser):
             return word.partition("=")[0] not in self._option_string_actions
         return word[:2] not in self._option_string_actions
 
-    def _check_subcommand(
-        self, words: Sequence[str], subcommands: dict[str, argparse.ArgumentParser]
-    ) -> None:
-        if words and words[0] not in (*subcommands, "-h", "--help"):
-            from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
-
-            near = nearest(words[0], subcommands)
-            fix = ["  " + quoted([*self.prog.split(), name, *words[1:]]) for name in near]
-            name = f"{self.prog.removeprefix('runctl ')} {words[0]}"
-            raise known("unknown-command", command=name, fix=[*fix, f"  {self.prog} --help"])
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse, but the error lists the choices as a person does and names the nearest."""
+        if action.choices is not None and value not in action.choices:
+            raise _corrections().wrong_choice(action, value, prog=self.prog)
 
     def error(self, message: str) -> NoReturn:
-        """Raise ``usage`` with argparse's own reason."""
-        raise usage(
-            message, fix=["  " + self.format_usage().removeprefix("usage: ").strip(), f"  {self.prog} --help"]
-        )
+        """Raise ``usage`` with argparse's own reason, shortened."""
+        why = message.replace("the following arguments are required:", "missing:").removeprefix("argument ")
+        raise _corrections().usage(why, fix=[f"  {self.prog} --help"])
+
+
+def _corrections() -> ModuleType:
+    """``cli.corrections``, loaded when something is wrong (difflib alone costs 18 ms)."""
+    from runctl.cli import corrections  # noqa: PLC0415 - see above
+
+    return corrections
 
 
 class _Unknown(Exception):  # never leaves this module
@@ -257,75 +209,19 @@ def parse(line: CommandLine) -> argparse.Namespace:
     """
     command = line.command or ""
     if line.script_args is not None and command not in TAKES_SCRIPT_ARGS:
+        from runctl.cli import corrections  # noqa: PLC0415 - only for an error
+
         words = ["runctl", command, *line.words, *line.global_words]
-        raise usage(f"`runctl {command}` takes no arguments after --", fix=["  " + quoted(words)])
+        raise corrections.usage(
+            f"`runctl {command}` takes no arguments after --", fix=["  " + corrections.quoted(words)]
+        )
     parser = parser_for(command)
     try:
         args, _ = parser.parse_known_args(line.words)
     except _Unknown as unknown:
-        raise _unknown_option(line, unknown) from None
+        raise _corrections().unknown_option(
+            line, unknown.word, unknown.parser.options(), prog=unknown.parser.prog
+        ) from None
     if command in TAKES_SCRIPT_ARGS:
         args.script_args = line.script_args or []
     return args
-
-
-def _unknown_option(line: CommandLine, unknown: _Unknown) -> RunctlError:
-    from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
-
-    parser, word = unknown.parser, unknown.word
-    fix = []
-    if line.command in TAKES_SCRIPT_ARGS:
-        fix.append("  " + _apart(line, parser))
-    if not word.startswith("-"):
-        why = f"unexpected argument {word!r}" + ("; arguments of the script follow `--`" if fix else "")
-        return usage(why, fix=[*fix, f"  {parser.prog} --help"])
-    option = word.partition("=")[0]
-    near = nearest_option(option, parser.options())
-    if near:
-        right = [near[0] + w[len(option) :] if w.partition("=")[0] == option else w for w in line.words]
-        tail = [] if line.script_args is None else ["--", *line.script_args]
-        fix.insert(0, "  " + quoted(["runctl", line.command or "", *right, *line.global_words, *tail]))
-    if line.command in TAKES_SCRIPT_ARGS:
-        return known("unknown-option", why="options of the script follow `--`", fix=fix, option=option)
-    return known("unknown-option", option=option, fix=[*fix, f"  {parser.prog} --help"])
-
-
-def _apart(line: CommandLine, parser: Parser) -> str:
-    """The line with the script's words behind ``--``."""
-    own, theirs = split_script_args(line.words, parser.options())
-    return quoted(
-        ["runctl", line.command or "", *own, *line.global_words, "--", *theirs, *(line.script_args or [])]
-    )
-
-
-def split_script_args(
-    words: Sequence[str], options: dict[str, argparse.Action]
-) -> tuple[list[str], list[str]]:
-    """Tell runctl's own words from those that were meant for the script. Pure.
-
-    Own are the known options with their values and the script: the first plain word that ends in ``.py``, else the
-    first plain word that is not the value of an unknown option.
-    """
-    own: list[str] = []
-    theirs: list[str] = []
-    script = next((w for w in words if w.endswith(".py") and not w.startswith("-")), None)
-    have_script = False
-    in_unknown = False
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        action = options.get(word.partition("=")[0]) if word.startswith("-") else None
-        if action is not None:
-            own.append(word)
-            in_unknown = False
-            if action.nargs != 0 and "=" not in word and rest and not rest[0].startswith("-"):
-                own.append(rest.pop(0))
-        elif word.startswith("-") and len(word) > 1:
-            theirs.append(word)
-            in_unknown = True
-        elif not have_script and (word == script or (script is None and not in_unknown)):
-            own.append(word)
-            have_script = True
-        else:
-            theirs.append(word)
-    return own, theirs

@@ -296,8 +296,8 @@ CATALOGUE: dict[str, Known] = {
         what="runctl has a bug: {kind}: {detail}",
         why="nothing in runctl expected this, at {where}",
         fix=(
-            "run the same command with --debug and report what it prints, with `runctl --version`:",
-            "  {report}",
+            "run the same command with --debug, and report what it prints together with the output of:",
+            "  runctl --version",
         ),
         explain=(
             "Something failed in a way that runctl's authors did not foresee. Your run, if one was started, goes on "
@@ -776,7 +776,10 @@ CATALOGUE: dict[str, Known] = {
         errors.UsageError,
         what="{script} is not a Python script",
         why="{detail}",
-        fix=("give the file the suffix .py", "start another program from a small Python script with subprocess"),
+        fix=(
+            "give the file the suffix .py",
+            "start another program from a small Python script with subprocess",
+        ),
         explain=(
             "A script is run by the Python of the environment that runctl builds, so it has to be Python: a file "
             "ending in .py or .pyw, or one whose first line starts Python (`#!/usr/bin/env python3`). A shell script "
@@ -814,6 +817,17 @@ CATALOGUE: dict[str, Known] = {
             "make sense on another machine, or because it looks like a secret. The error names the rule and where it "
             "stands. Change the rule, or bring the file back with `include` in .runctl.toml. `runctl project --why "
             "PATH` explains any path."
+        ),
+    ),
+    "path-outside-project": Known(
+        errors.UsageError,
+        what="{path} is not inside the project {root}",
+        why="only what lies in the project can travel",
+        fix=("  runctl project",),
+        explain=(
+            "`runctl project --why` explains paths of one project, relative to the folder you are in or to the "
+            "project root. This one leads out of it. What a script needs has to lie in its project, or be there "
+            "already on the machine."
         ),
     ),
     "project-unreadable": Known(
@@ -877,7 +891,10 @@ CATALOGUE: dict[str, Known] = {
         errors.AccessError,
         what="cannot write {path}",
         why="{detail}",
-        fix=("free some space, or make the folder writable", "  RUNCTL_STATE_DIR=/path/to/another/folder runctl runs"),
+        fix=(
+            "free some space, or make the folder writable",
+            "  RUNCTL_STATE_DIR=/path/to/another/folder runctl runs",
+        ),
         explain=(
             "runctl keeps its records in the state folder: $RUNCTL_STATE_DIR, else $XDG_STATE_HOME/runctl, else "
             "~/.local/state/runctl. The disk is full or the folder may not be written. Runs that go on are not "
