@@ -225,8 +225,11 @@ def from_json(record: Mapping[str, Any]) -> Event:
 
         return Output(record["offset"], base64.b64decode(record["base64"]), ts=record.get("ts", ""))
     names = {each.name for each in fields(kind)}
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items() if key in names}
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in record.items() if key in names
+    }
+    make: Callable[..., Event] = kind
     try:
-        return kind(**values)
+        return make(**values)
     except TypeError:
         return Unknown(dict(record))
