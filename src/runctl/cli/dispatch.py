@@ -101,9 +101,7 @@ def _bug(error: Exception) -> RunctlError:
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     where = "?" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-    bug = known(
-        "bug", kind=type(error).__name__, detail=str(error) or "no message", where=where, report=REPORT
-    )
+    bug = known("bug", kind=type(error).__name__, detail=str(error) or "no message", where=where)
     assert isinstance(bug, InternalError)
     bug.__cause__ = error
     return bug

@@ -183,10 +183,16 @@ class Session:
         sys.stdout.write(json.dumps(value, default=str) + "\n")
 
     def say(self, text: str) -> None:
-        """Write a line of talk to stderr, unless ``--quiet``."""
-        if not self.options.quiet:
-            sys.stderr.write(text + "\n")
-            sys.stderr.flush()
+        """Write talk to stderr, unless ``--quiet``; through the view once there is one, which may be drawing there."""
+        if self.options.quiet:
+            return
+        if self._view is not None and not self.options.json:
+            from runctl.core.events import Notice  # noqa: PLC0415 - loaded by the view
+
+            self._view.emit(Notice("info", text.strip("\n")))
+            return
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on the terminal; ``--yes`` answers it.
