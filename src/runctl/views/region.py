@@ -9,8 +9,10 @@ from runctl.views import text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Frames between these appear at once on terminals that know them (mode 2026), and the others ignore them.
-_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
+# Frames between these appear at once on terminals that know them (mode 2026), and the others ignore them. Within a
+# frame, lines are cut at the edge instead of folded (mode 7): a multiplexer tells of a new width up to a quarter of a
+# second after the fact, and a frame drawn meanwhile must take the rows it is counted to take.
+_BEGIN, _END = "\x1b[?2026h\x1b[?7l", "\x1b[?7h\x1b[?2026l"
 
 
 class Region:
@@ -22,6 +24,7 @@ class Region:
 
     def __init__(self) -> None:
         self._widths: list[int] = []
+        self._columns = 0
 
     def paint(self, lines: Sequence[str], *, plain: Sequence[str], columns: int) -> str:
         """The sequence that replaces what stands there by ``lines``.
@@ -32,7 +35,10 @@ class Region:
             columns: of the screen now. A screen made narrower has folded the old lines; they are counted folded.
         """
         up = self._height(columns)
-        body = "".join(f"{line}\x1b[K\r\n" for line in lines)
+        # A resize leaves marks on folded lines, by which the next one joins them; erasing whole lines takes those away.
+        wipe = "\x1b[2K" if columns != self._columns else ""
+        self._columns = columns
+        body = "".join(f"{wipe}{line}\x1b[K\r\n" for line in lines)
         self._widths = [text.cells(line) for line in plain]
         return f"{_BEGIN}{_up(up)}\r{body}\x1b[J{_END}"
 

@@ -89,7 +89,7 @@ def _ended(step: Step, *, width: int, style: Style) -> str:
     wide = width >= NARROW
     used = max(_title_width(width), text.cells(title)) if wide else text.cells(title)
     room = width - 4 - used - 2 - max(_CLOCK, len(spent) + 1)
-    summary = style.clip(text.safe(step.summary), room) if room >= 8 else ""
+    summary = text.head(text.safe(step.summary), room, ellipsis=style.ellipsis) if room >= 8 else ""
     shown = style.paint(summary, "bad" if step.state == "failed" else "dim")
     return _row(
         (mark, look), title, (shown, text.cells(summary)), spent, width=width, style=style, columns=wide
@@ -144,18 +144,16 @@ def _pace(step: Step, *, now: float, width: int, style: Style, amount: bool) -> 
     left = step.remaining(now)
     speed = text.rate(step.rate(now), step.unit) if step.unit else ""
     # Padded to their usual widths, so that what follows stays where it is while the figures change.
-    parts = [
+    said = [
         text.pad(text.amount(step.done, step.total, step.unit), 14) if amount and step.unit else "",
-        "" if left is None else text.pad(text.remaining(left), 15),
         text.pad(speed, 9) if speed else "",
+        "" if left is None else text.pad(text.remaining(left), 15),
     ]
-    line = ""
-    for part in filter(None, parts):
-        longer = f"{line}{style.dot}{part}" if line else part
-        if text.cells(longer.rstrip()) <= width:
-            line = longer
+    parts = [part for part in said if part]
+    while parts and text.cells("  ".join(parts).rstrip()) > width:
+        parts.remove(said[1] if said[1] in parts else parts[-1])  # how long still says more than how fast
+    room = width - sum(text.cells(part) + 2 for part in parts)
     item = text.safe(step.item)
-    room = width - text.cells(line) - (len(style.dot) if line else 0)
     if item and room >= min(12, text.cells(item)):
-        line = f"{line}{style.dot if line else ''}{style.clip(item, room)}"
-    return line.rstrip()
+        parts.append(style.clip(item, room))
+    return "  ".join(parts).rstrip()

@@ -84,7 +84,7 @@ class Spoken:
                 step = self._steps.apply(event, self._clock())
                 if step is not None:
                     self._step(step, event)
-                elif line := remark(event, style=self._style, verbose=self._verbose, debug=self._debug):
+                elif line := self._remark(event):
                     self._line(line)
 
     def error(self, error: RunctlError, *, traceback: str | None) -> None:
@@ -112,6 +112,9 @@ class Spoken:
 
     def _step(self, step: Step, event: events.Event) -> None:
         raise NotImplementedError
+
+    def _remark(self, event: events.Event) -> str | None:
+        return remark(event, style=self._style, verbose=self._verbose, debug=self._debug)
 
     def _line(self, line: str) -> None:
         self._streams.say(self._stamped(line))

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from runctl.views.progress import Step
     from runctl.views.style import Style
 
-_LABEL = 13  # columns: two spaces and the longest label
+_INDENT, _NARROW_INDENT = 14, 4  # columns before the facts, beside their label or below it
+_NARROW = 60  # columns below which labels get lines of their own
 _TAIL = 50  # lines of output worth reading first after a failure
 
 
@@ -30,22 +31,29 @@ def closing(
     good = ended.outcome == "succeeded"
     mark = style.paint(style.done, "good") if good else style.paint(style.failed, "bad")
     facts = [text.safe(run), _exit(ended), text.brief(ended.seconds)]
-    lines = [
-        f"{mark} {style.state(text.safe(ended.outcome))}{style.dot}{style.dot.join(filter(None, facts))}"
-    ]
-    if ended.reason:
-        lines += _section("because", text.wrap(text.safe(ended.reason), width - _LABEL), style)
+    lines = [f"{mark} {style.state(text.safe(ended.outcome))}"]
+    used = 2 + text.cells(text.safe(ended.outcome))
+    for fact in filter(None, facts):
+        used += len(style.dot) + text.cells(fact)
+        if used <= width:
+            lines[-1] += style.dot + fact
+        else:
+            lines.append(f"  {fact}")
+            used = 2 + text.cells(fact)
+    room = width - (_NARROW_INDENT if width < _NARROW else _INDENT)
     spent = [
         f"{text.safe(step.title)} {text.brief(step.seconds)}"
         for step in steps
         if step.state in ("done", "failed")
     ]
-    lines += _section("time", _flow(spent, width - _LABEL), style)
-    lines += _section("checkpoints", _checkpoints(checkpoints), style)
-    lines += _section(
-        "killed", [text.safe(f"{one.get('pid')} {one.get('command')}") for one in ended.killed], style
-    )
-    lines += _section("next", _next(ended, run, kept=bool(checkpoints)) if run else [], style)
+    for label, body in (
+        ("because", text.wrap(text.safe(ended.reason), room)),
+        ("time", _flow(spent, room)),
+        ("checkpoints", _checkpoints(checkpoints, room)),
+        ("killed", [text.safe(f"{one.get('pid')} {one.get('command')}") for one in ended.killed]),
+        ("next", _next(ended, run, kept=bool(checkpoints)) if run else []),
+    ):
+        lines += _section(label, body, narrow=width < _NARROW, style=style)
     return "\n".join(lines)
 
 
@@ -55,16 +63,20 @@ def _exit(ended: RunEnded) -> str:
     return "" if ended.exit_code is None else f"exit code {ended.exit_code}"
 
 
-def _section(label: str, body: Sequence[str], style: Style) -> list[str]:
-    head = style.paint(f"  {label}".ljust(_LABEL), "dim")
-    return [f"{head if not index else ' ' * _LABEL} {line}" for index, line in enumerate(body)]
+def _section(label: str, body: Sequence[str], *, narrow: bool, style: Style) -> list[str]:
+    if not body:
+        return []
+    if narrow:
+        return [style.paint(f"  {label}", "dim"), *(" " * _NARROW_INDENT + line for line in body)]
+    head, indent = style.paint(f"  {label}".ljust(_INDENT), "dim"), " " * _INDENT
+    return [f"{indent if index else head}{line}" for index, line in enumerate(body)]
 
 
 def _flow(items: Sequence[str], width: int) -> list[str]:
     """Items separated by commas, none torn."""
     lines: list[str] = []
     for item in items:
-        if lines and text.cells(lines[-1]) + 3 + text.cells(item) <= width:
+        if lines and text.cells(lines[-1]) + 2 + text.cells(item) < width:
             lines[-1] += f", {item}"
         else:
             if lines:
@@ -73,7 +85,7 @@ def _flow(items: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-def _checkpoints(seen: Sequence[CheckpointSeen]) -> list[str]:
+def _checkpoints(seen: Sequence[CheckpointSeen], width: int) -> list[str]:
     """How many, and where the newest is; newest by step where steps are known, else by when it was seen."""
     if not seen:
         return []
@@ -81,17 +93,12 @@ def _checkpoints(seen: Sequence[CheckpointSeen]) -> list[str]:
     stepped = [event for event in places.values() if event.step is not None]
     newest = max(stepped, key=lambda event: event.step or 0) if stepped else seen[-1]
     at = "" if newest.step is None else f" at step {newest.step}"
-    return [
-        f"{text.count(len(places), 'checkpoints')}, the newest{at} ({text.size(newest.size)}):",
-        text.safe(newest.path),
-    ]
+    said = f"{len(places):,}, the newest{at} ({text.size(newest.size)}):"
+    path = text.safe(newest.path)
+    return [f"{said} {path}"] if text.cells(said) + 1 + text.cells(path) <= width else [said, path]
 
 
 def _next(ended: RunEnded, run: str, *, kept: bool) -> list[str]:
     name = text.command([run])
     logs = f"runctl logs {name}" if ended.outcome == "succeeded" else f"runctl logs --tail {_TAIL} {name}"
-    return [
-        *([f"runctl checkpoint list {name}"] if kept else []),
-        logs,
-        f"runctl show {name}",
-    ]
+    return [*([f"runctl checkpoint list {name}"] if kept else []), logs, f"runctl show {name}"]

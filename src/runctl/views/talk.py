@@ -12,21 +12,36 @@ if TYPE_CHECKING:
     from runctl.views.style import Style
 
 
-def remark(event: events.Event, *, style: Style, verbose: bool, debug: bool) -> str | None:
+def remark(
+    event: events.Event, *, style: Style, verbose: bool, debug: bool, width: int | None = None
+) -> str | None:
     """The line an event is worth that is not about a step, or None.
 
     Notices always; commands, installer output, changes of state and checkpoints with ``verbose``; events of a kind
-    this version does not know with ``debug``.
+    this version does not know with ``debug``. ``width`` wraps notices, for a terminal; nothing else is wrapped.
     """
     match event:
         case events.Notice(level="warning", text=words):
-            return f"{style.paint('warning:', 'warn')} {text.safe(words)}"
+            first, *rest = _folded(f"warning: {words}", width)
+            return "\n".join([first.replace("warning:", style.paint("warning:", "warn"), 1), *rest])
         case events.Notice(text=words):
-            return text.safe(words)
+            return "\n".join(_folded(words, width))
         case events.Unknown(raw=raw) if debug:
             return style.paint(f"unknown event {text.safe(str(raw.get('kind')))}", "dim")
     detail = _detail(event) if verbose else None
     return None if detail is None else style.paint(detail, "dim")
+
+
+def _folded(words: str, width: int | None) -> list[str]:
+    """Words wrapped with a hanging indent, or on one line. A line that starts with two spaces is a command: whole."""
+    lines: list[str] = []
+    for line in words.splitlines() or [""]:
+        if width is None or line.startswith("  "):
+            lines.append(text.safe(line))
+        else:
+            first, *rest = text.wrap(text.safe(line), width - 2) or [""]
+            lines += [first, *(f"  {each}" for each in rest)]
+    return lines if width is not None else [" ".join(lines)]
 
 
 def _detail(event: events.Event) -> str | None:

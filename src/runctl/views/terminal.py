@@ -11,7 +11,7 @@ from runctl.views.rows import tree
 from runctl.views.spoken import Spoken
 from runctl.views.streams import Ticker
 from runctl.views.style import Style
-from runctl.views.talk import step_line
+from runctl.views.talk import remark, step_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,11 @@ class Terminal(Spoken):
                 self._line(step_line(step, now=self._clock(), style=self._style))
         elif isinstance(event, events.StepStarted) and self._drawn is None:
             self._draw()  # the first sign of life comes at once
+
+    def _remark(self, event: events.Event) -> str | None:
+        return remark(
+            event, style=self._style, verbose=self._verbose, debug=self._debug, width=self._columns()
+        )
 
     def _line(self, line: str) -> None:
         """A line above the tree, or below what has been settled."""

@@ -130,6 +130,15 @@ def clip(text: str, width: int, *, ellipsis: str = ELLIPSIS) -> str:
     return _prefix(text, room - cells(tail)) + ellipsis + tail
 
 
+def head(text: str, width: int, *, ellipsis: str = ELLIPSIS) -> str:
+    """``text`` in at most ``width`` columns, cut at the end: for sentences, whose beginning says most."""
+    return (
+        text
+        if cells(text) <= width
+        else _prefix(text, max(0, width - cells(ellipsis))).rstrip(" ,;") + ellipsis
+    )
+
+
 def _prefix(text: str, width: int) -> str:
     used = 0
     for index, character in enumerate(text):
