@@ -11,6 +11,7 @@ import sys
 import time
 
 from runctl.agent import status, wire
+from runctl.agent.beginning import output_offset
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
@@ -34,16 +35,18 @@ def follow(request: dict[str, Any], *, home: Home) -> None:
     run = home.run(wire.field(request, "run", str))
     first = status.known(run)
     _widen_pipe()
-    _Follower(run, request).send_all(first, wait=bool(request.get("wait", True)))
+    _Follower(run, request, output_offset(request, run, first)).send_all(
+        first, wait=bool(request.get("wait", True))
+    )
 
 
 class _Follower:
-    def __init__(self, run: RunFolder, request: dict[str, Any]) -> None:
+    def __init__(self, run: RunFolder, request: dict[str, Any], output: int | None) -> None:
         self._run = run
         self._tails = []
         for kind, path, offset in (
             (b"E", run.events, request.get("events")),
-            (b"O", run.output, request.get("output")),
+            (b"O", run.output, output),
         ):
             if offset is not None:
                 self._tails.append(Tail(kind, path, offset))

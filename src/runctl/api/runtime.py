@@ -37,8 +37,9 @@ class Runtime:
 
     def index(self, *, read_only: bool = False) -> Index:
         """The index of runs, to be used as a context manager; opened, and made, at its first use."""
-        path = self.state_dir / "index.sqlite"
-        return Index(path, notice=lambda text: self.emit(Notice("warning", text)), read_only=read_only)
+        return Index(
+            self.state_dir, notice=lambda text: self.emit(Notice("warning", text)), read_only=read_only
+        )
 
     def ledger(self) -> Ledger:
         """What may be owed."""

@@ -124,7 +124,8 @@ class Follower:
                 self._emit(Notice("warning", f"{error.what}; the run goes on; asking again in {delay:.0f} s"))
                 self._clock.sleep(delay, cancel)
                 delay = min(delay * 2, RETRY_LONGEST)
-                more = {}
+                if self.output != seen[0]:
+                    more = {}  # where to begin was decided there; from here on we go by offset
                 continue
             if self._end is not None:
                 self._emit(self._end)
