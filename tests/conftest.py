@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from agentbox import AgentBox
+from tests.agentbox import AgentBox
 
 
 @dataclass

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-
-from agentbox import AgentBox, AgentError, alive, packed, understood, until
+from tests.agentbox import AgentBox, AgentError, alive, packed, understood, until
 
 WAITS = "import time; print('ready', flush=True); time.sleep(300)"
 

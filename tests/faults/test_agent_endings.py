@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.agentbox import AgentBox, alive, until
 
-from agentbox import AgentBox, alive, until
 from runctl.agent import cgroups
 from runctl.agent.home import RunFolder
 
@@ -244,7 +244,7 @@ def test_a_kill_by_somebody_else_is_not_taken_for_want_of_memory(box: AgentBox) 
 def test_the_status_is_whole_whenever_it_is_read(box: AgentBox) -> None:
     box.launch("r1", "import time; time.sleep(0.3)")
     path = box.folder("r1") / "status.json"
-    states = []
+    states: list[str] = []
     while not states or states[-1] != "ended":
         states.append(json.loads(path.read_text())["state"])
     assert list(dict.fromkeys(states)) in (["preparing", "running", "ended"], ["running", "ended"])

@@ -31,8 +31,8 @@ def output_offset(request: dict[str, Any], run: RunFolder, current: dict[str, An
     if tail is not None:
         found = max(found, before_lines(run.output, size_of(run.output), max(tail, 0)))
     if since is not None and current["script_started_at"] is not None:
-        at = size_at(run.times, since - epoch(current["script_started_at"]))
-        found = max(found, line_start(run.output, min(at, size_of(run.output))))
+        at, size = size_at(run.times, since - epoch(current["script_started_at"])), size_of(run.output)
+        found = max(found, line_start(run.output, at) if at < size else size)
     return found
 
 

@@ -9,8 +9,7 @@ from runctl.agent.home import RunFolder, size_of
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from typing import Any
-
+    from runctl.agent.checkpoints import Watcher
     from runctl.agent.journal import Journal
 
 TIMES_EVERY = 0.2  # seconds between two lines of output.times
@@ -56,32 +55,36 @@ class CheckpointWatch:
     """Emits ``checkpoint`` once for each complete checkpoint, and again when it was replaced by a newer one."""
 
     def __init__(self, run: RunFolder, journal: Journal) -> None:
-        self._folder = run.checkpoints
+        self._run = run
         self._journal = journal
-        self._watcher: Any = None
-        self._broken = False
+        self._watcher: Watcher | None = None
         self._last = 0.0
 
     def look(self, *, last: bool = False) -> None:
-        """Look again if a second has passed; ``last``: in any case. Whatever goes wrong here, the run goes on."""
+        """Look again if a second has passed; ``last``: in any case, and nothing writes any more."""
         now = time.monotonic()
-        if self._broken or (now - self._last < CHECKPOINTS_EVERY and not last):
+        if now - self._last < CHECKPOINTS_EVERY and not last:
             return
         self._last = now
-        try:
-            self._poll(last=last)
-        except Exception as error:
-            self._broken = True
-            text = "checkpoints are not watched any more: %s: %s" % (type(error).__name__, error)
-            self._journal.emit("notice", level="warning", text=text)
-
-    def _poll(self, *, last: bool) -> None:
         if self._watcher is None:
-            if not os.path.isdir(self._folder) or not os.listdir(self._folder):
+            if not _holds_anything(self._run.checkpoints):
                 return
-            from runctl.agent import checkpoints  # noqa: PLC0415 - compiled when the first file is there
+            from runctl.agent.checkpoints import Watcher  # noqa: PLC0415 - compiled when the first file is there
 
-            self._watcher = checkpoints.Watcher(self._folder)
+            self._watcher = Watcher(self._run.checkpoints)
         for found in self._watcher.poll(last=last):
-            fields = {name: found.get(name) for name in ("path", "format", "size", "step")}
-            self._journal.emit("checkpoint", **fields)
+            self._journal.emit(
+                "checkpoint",
+                path=found["path"],
+                format=found["format"],
+                size=found["size"],
+                step=found["step"],
+            )
+
+
+def _holds_anything(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as items:
+            return next(items, None) is not None
+    except OSError:
+        return False

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.agentbox import AgentBox
 
-from agentbox import AgentBox
 from runctl.agent import beginning
 from runctl.agent.journal import timestamp
 

@@ -7,8 +7,7 @@ import hashlib
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from agentbox import AgentBox, AgentError, packed
+from tests.agentbox import AgentBox, AgentError, packed
 
 
 def digest(data: bytes) -> str:

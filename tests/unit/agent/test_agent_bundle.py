@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.agentbox import AgentBox
 
-from agentbox import AgentBox
 from runctl.engine.bundle import LOADER, bundle
 
 OLD = [

@@ -9,8 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-
-from agentbox import AgentBox, AgentError, alive, entry, packed, tree_digest, until
+from tests.agentbox import AgentBox, AgentError, alive, entry, packed, tree_digest, until
 
 VERSIONS = Path("~/.pyenv/versions").expanduser()
 PYTHONS = [sys.executable] + [

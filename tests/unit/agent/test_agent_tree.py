@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.agentbox import AgentBox, entry, packed, tree_digest
 
-from agentbox import AgentBox, entry, packed, tree_digest
 from runctl.agent import tree
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import Home, remove_tree
