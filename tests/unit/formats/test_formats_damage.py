@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from checkpoint_files import complete, look, real, why
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.formats.checkpoint_files import complete, look, real, why
 
 SINGLE = [
     path

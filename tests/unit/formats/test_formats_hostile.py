@@ -12,7 +12,7 @@ import tracemalloc
 import zipfile
 
 import pytest
-from checkpoint_files import complete, look, real, why
+from tests.unit.formats.checkpoint_files import complete, look, real, why
 
 
 class Evil:

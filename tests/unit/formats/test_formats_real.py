@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from checkpoint_files import complete, look, real, why
+from tests.unit.formats.checkpoint_files import complete, look, real, why
 
 # path, format, step, epoch, number of tensors
 REAL = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from checkpoint_files import complete, look
+from tests.unit.formats.checkpoint_files import complete, look
 
 torch = pytest.importorskip("torch", reason="PyTorch is no part of the development environment")
 pytestmark = pytest.mark.torch
