@@ -15,7 +15,7 @@ from runctl.agent.masking import mask
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from runctl.agent.env_recipe import Recipe
@@ -116,11 +116,13 @@ class Builder:
     def _run(self, argv: list[str], *, installer: str) -> None:
         """Run one command; what fails for the network's sake is tried again, after a while."""
         for delay in (*self._retry_after, None):
-            self.story.lines.clear()
-            self.story.progress.cut = False
             if self._once(argv, installer=installer) == 0:
                 return
             verdict = classify(self.story.lines, cut=self.story.progress.cut)
+            if installer == "pip" and verdict.code == "package-not-found":
+                if self._look_again(argv) == 0:
+                    return
+                verdict = classify(self.story.lines, skipped=self._skipped_pages())
             if not verdict.transient or delay is None:
                 raise self._failure(verdict, argv)
             self.story.notice(
@@ -132,9 +134,22 @@ class Builder:
                     raise AgentFailure("cancelled", step="environment")
                 time.sleep(0.05)
 
+    def _look_again(self, argv: list[str]) -> int:
+        """Run pip once more with a log: on the screen, an index that does not answer looks like a missing package.
+
+        (The log is not kept from the start, because pip then hides the output of failing builds.)
+        """
+        _unlink(self.place.pip_log)
+        self._env["PIP_LOG"] = self.place.pip_log
+        try:
+            return self._once(argv, installer="pip")
+        finally:
+            del self._env["PIP_LOG"]
+
     def _once(self, argv: list[str], *, installer: str) -> int:
         began = time.monotonic()
         code = None
+        self.story.begin()
         try:
             code = install_process.run(
                 self._with_progress(argv),
@@ -150,6 +165,14 @@ class Builder:
             return code
         finally:
             self.story.command(argv, time.monotonic() - began, code)
+
+    def _skipped_pages(self) -> list[str]:
+        """What pip's own log says about pages of the index it could not fetch."""
+        try:
+            with open(self.place.pip_log, encoding="utf-8", errors="replace") as file:
+                return [mask(line.strip()) for line in file if "Could not fetch URL" in line]
+        except OSError:
+            return []
 
     def _with_progress(self, argv: list[str]) -> list[str]:
         return [*argv, "--progress-bar", "raw"] if self._raw and "install" in argv and "pip" in argv else argv
@@ -202,6 +225,7 @@ class Builder:
         """Open the gate for good, then mark the environment complete: the very last thing written."""
         _unlink(os.path.join(self.place.site_packages(), GATE_PTH))
         _unlink(self.place.requirements)
+        _unlink(self.place.pip_log)
         record = {
             "v": 1,
             "key": self.place.key,
@@ -222,7 +246,7 @@ class Builder:
         found = [re.match(r"^\s*([A-Za-z0-9][\w.-]*)", line) for line in lines]
         return sorted({re.sub(r"[-_.]+", "-", one.group(1)).lower() for one in found if one})
 
-    def _variables(self) -> Mapping[str, str]:
+    def _variables(self) -> dict[str, str]:
         """The installer's environment: the machine's, without what would send packages elsewhere or ask questions."""
         env = dict(os.environ)
         for name in (

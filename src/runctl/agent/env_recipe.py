@@ -27,6 +27,7 @@ class Place:
         self.python = os.path.join(self.folder, "bin", "python")
         self.lock = self.folder + ".lock"
         self.log = self.folder + ".log"
+        self.pip_log = self.folder + ".pip.log"
         self.state = self.folder + ".state.json"
         self.waiting = self.folder + ".waiting"
         self.requirements = self.folder + ".requirements.txt"
@@ -48,7 +49,8 @@ class Recipe:
     def __init__(self, request: dict[str, Any], *, home: str) -> None:
         self.request = request
         self.kind: str = request["kind"]
-        self.uv = pythons.find_uv()
+        wanted = request.get("installer") or "auto"  # the user's choice
+        self.uv = pythons.find_uv() if wanted != "pip" else None
         self.interpreter = pythons.choose(request.get("python"), uv=self.uv)
         self.place = Place(home, env_key(request, self.interpreter))
         self.needs_uv = self.uv is None and (

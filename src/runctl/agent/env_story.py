@@ -77,6 +77,11 @@ class Story:
             exit_code=exit_code,
         )
 
+    def begin(self) -> None:
+        """A command begins: what earlier ones said no longer explains a failure."""
+        self.lines.clear()
+        self.progress.cut = False
+
     def started(self, group: int) -> None:
         """An installer runs: whoever finds it without its builder may end it."""
         self._state["installer"] = [group, process_start(group)]

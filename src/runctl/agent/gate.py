@@ -245,17 +245,17 @@ def _holds_python(spec: ModuleSpec) -> bool:
 def _is_query() -> bool:
     """Whether the question is ``importlib.util.find_spec``, which answers None rather than raise."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the one way to know who asks
-    while frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+    while frame is not None and frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
         frame = frame.f_back
     name = frame.f_code.co_filename if frame is not None else ""
     return name.replace(os.sep, "/").endswith("importlib/util.py") or name == "<frozen importlib.util>"
 
 
-def _alive(process: list[int] | None) -> bool:
+def _alive(process: list[Any] | None) -> bool:
     """Whether [pid, start] is still that process; without /proc the number alone decides."""
     if not process:
         return True
-    pid, start = process
+    pid, start = process[0], process[1]
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -263,7 +263,7 @@ def _alive(process: list[int] | None) -> bool:
     except FileNotFoundError:
         if os.path.isdir("/proc/self"):
             return False
-    except (OSError, ValueError, IndexError):
+    except OSError:
         pass
     try:
         os.kill(pid, 0)

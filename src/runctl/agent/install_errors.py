@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 MOST_LINES = 8
 
-Verdict = namedtuple("Verdict", "code reason package transient")
-Verdict.__doc__ = (
-    "The code, the installer's own 1 to 8 lines that matter, the package named (or empty), worth a retry."
-)
+
+class Verdict(NamedTuple):
+    """The code, the installer's own 1 to 8 lines that matter, the package named (or empty), worth another try."""
+
+    code: str
+    reason: str
+    package: str
+    transient: bool
+
 
 _NAME = r"[`'\"]?([A-Za-z0-9][\w.\-\[\]]*(?:==[\w.+!*-]+)?)[`'\"]?"
 # (what the text says, the code, where the package is named): the first that matches decides, so order matters.
@@ -116,10 +121,11 @@ _NOISE = re.compile(
 )
 
 
-def classify(lines: Sequence[str], *, cut: bool = False) -> Verdict:
+def classify(lines: Sequence[str], *, cut: bool = False, skipped: Sequence[str] = ()) -> Verdict:
     """The verdict over an installer's (masked) output lines.
 
-    ``cut``: the last download ended before its announced size; old pips report that as a wrong hash.
+    ``cut``: the last download ended before its announced size; old pips report that as a wrong hash. ``skipped``: what
+    pip's own log says about index pages it could not fetch; on the screen it only says that there is no such package.
     """
     words = _last_words(lines)
     text = "\n".join(words)
@@ -132,8 +138,9 @@ def classify(lines: Sequence[str], *, cut: bool = False) -> Verdict:
             return Verdict(
                 "index-unreachable", "the connection broke in the middle of a download", "", transient=True
             )
-        if code == "package-not-found" and re.search(r"WARNING: (?:Retrying|.*not a trusted)", everything):
-            return _unreachable(lines)
+        failed = [line for line in skipped if "404 Client Error" not in line]
+        if code == "package-not-found" and failed:
+            return _unreachable(failed[-1])
         found = (re.search(where, text, re.MULTILINE) or re.search(where, everything)) if where else None
         package = found.group(1) if found else ""
         transient = code == "index-unreachable" and not _LASTING.search(text)
@@ -150,12 +157,13 @@ def _refine(code: str, text: str) -> str:
     return "resolution-impossible" if other_versions or no_such_version else code
 
 
-def _unreachable(lines: Sequence[str]) -> Verdict:
-    """pip says "no such package" after it could not reach the index; its warnings hold the truth."""
-    said = [line.strip() for line in lines if re.match(r"\s*WARNING: (?:Retrying|.*not a trusted)", line)]
-    detail = re.search(r"'([A-Za-z]+Error)\(.*?(?:: |> ?: )([^>']*)'\)': (\S+)", said[-1])
-    reason = "%s (%s)" % (detail.group(2), detail.group(3)) if detail else said[-1]
-    return Verdict("index-unreachable", reason, "", not _LASTING.search(said[-1]))
+def _unreachable(line: str) -> Verdict:
+    """pip says "no such package" when it could not reach the index; its log holds the truth."""
+    found = re.search(r"Could not fetch URL (\S+): (.*?)(?: - skipping)?$", line)
+    url, why = (found.group(1), found.group(2)) if found else ("", line)
+    inner = re.search(r"[A-Za-z]+Error\([\"']?(?:<[^>]*>: )?(.*?)[\"']?\)\)*$", why)
+    reason = "%s: %s" % (url, inner.group(1) if inner else why)
+    return Verdict("index-unreachable", reason[:600], "", not _LASTING.search(line))
 
 
 def _last_words(lines: Sequence[str]) -> list[str]:
@@ -166,6 +174,12 @@ def _last_words(lines: Sequence[str]) -> list[str]:
             break
     else:
         rest = [text.rstrip() for text in lines[-MOST_LINES:]]
+    if any(
+        text.startswith("Traceback ") for text in rest
+    ):  # the installer itself broke: its last line says on what
+        rest = [
+            text for text in rest if re.match(r"[A-Za-z_.]+: ", text) and not text.startswith("ERROR: Exc")
+        ][-1:]
     return [text for text in rest if not _NOISE.match(text)]
 
 

@@ -85,16 +85,18 @@ class Progress:
 
     def read_uv(self, text: str, *, stays: bool) -> bool:
         """Take in a text of uv; whether it moved anything. Bars count only while they pass, never in a report."""
-        before = (self.phase, self.item, self.packages, self.installed, self.bytes_done, self.bytes_total)
+        before = self._where()
         (self._uv_line if stays else self._uv_bars)(text)
-        return before != (
-            self.phase,
-            self.item,
-            self.packages,
-            self.installed,
-            self.bytes_done,
-            self.bytes_total,
-        )
+        return before != self._where()
+
+    def read_pip(self, text: str, *, stays: bool) -> bool:
+        """Take in a text of pip; whether it moved anything."""
+        before = self._where()
+        self._pip_text(text, stays=stays)
+        return before != self._where()
+
+    def _where(self) -> tuple[object, ...]:
+        return (self.phase, self.item, self.packages, self.installed, self.bytes_done, self.bytes_total)
 
     def _uv_bars(self, text: str) -> None:
         bars = _UV_BAR.findall(text)
@@ -134,8 +136,7 @@ class Progress:
         elif build:
             self.phase, self.item = "building", build.group(1)
 
-    def read_pip(self, text: str, *, stays: bool) -> bool:
-        """Take in a text of pip; whether it moved anything."""
+    def _pip_text(self, text: str, *, stays: bool) -> None:
         collect, download, build = _PIP_COLLECT.match(text), _PIP_DOWNLOAD.match(text), _PIP_BUILD.match(text)
         raw, bar, install = _PIP_RAW.match(text), _PIP_BAR.search(text), _PIP_INSTALL.match(text)
         if raw or (bar and not stays) or (bar and "━" in text):
@@ -160,9 +161,6 @@ class Progress:
             self._finish_current()
             self.packages += 1
             self.phase, self.item = "resolving", collect.group(1)
-        else:
-            return False
-        return True
 
     def _finish_current(self) -> None:
         if self._current:

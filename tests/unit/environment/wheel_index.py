@@ -46,7 +46,9 @@ def wheel(
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path, text in content.items():
-            archive.writestr(path, text)
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = (0o100755 if "/scripts/" in path else 0o100644) << 16
+            archive.writestr(entry, text)
     return f"{name}-{version}-py3-none-any.whl", target.getvalue()
 
 
@@ -100,7 +102,8 @@ class Index:
         index = self
 
         class Handler(_Handler):
-            world = index
+            def index(self) -> Index:
+                return index
 
         self.server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -122,8 +125,10 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    world: Index
     protocol_version = "HTTP/1.1"
+
+    def index(self) -> Index:
+        raise NotImplementedError
 
     def log_message(self, *_: Any) -> None:
         """Silent."""
@@ -135,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(body=True)
 
     def _serve(self, *, body: bool) -> None:
-        world = self.world
+        world = self.index()
         world.requests[self.path] += 1
         if world.unavailable > 0:
             world.unavailable -= 1
@@ -151,14 +156,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _page(self, package: str) -> str:
         rows = ""
-        for name, data in self.world.files[package].items():
-            digest = hashlib.sha256(b"other" if name in self.world.false_hash else data).hexdigest()
+        for name, data in self.index().files[package].items():
+            digest = hashlib.sha256(b"other" if name in self.index().false_hash else data).hexdigest()
             attribute = ' data-dist-info-metadata="true"' if name.endswith(".whl") else ""
             rows += f'<a href="/files/{package}/{name}#sha256={digest}"{attribute}>{name}</a>\n'
         return f"<!DOCTYPE html><html><body>\n{rows}</body></html>"
 
     def _file(self, package: str, name: str, *, body: bool) -> None:
-        files = self.world.files.get(package, {})
+        files = self.index().files.get(package, {})
         if name.endswith(".metadata") and name[: -len(".metadata")] in files:
             with zipfile.ZipFile(io.BytesIO(files[name[: -len(".metadata")]])) as archive:
                 found = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
@@ -170,8 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = files[name]
         if not body:
             self._send(200, data, body=False)
-        elif self.world.cut.get(name, 0) > 0:
-            self.world.cut[name] -= 1
+        elif self.index().cut.get(name, 0) > 0:
+            self.index().cut[name] -= 1
             self._head(200, len(data))
             self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()
@@ -182,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._slowly(name, data)
 
     def _slowly(self, name: str, data: bytes) -> None:
-        rate, event = self.world.rate.get(name), self.world.gate.get(name)
+        rate, event = self.index().rate.get(name), self.index().gate.get(name)
         step = max(1, int(rate / 20)) if rate else 65536
         for start in range(0, len(data), step):
             if event is not None and start >= len(data) // 2:
