@@ -42,6 +42,8 @@ class Lines:
         """The texts that became whole with ``data``."""
         out: list[tuple[str, bool]] = []
         pieces = re.split(rb"(\r*\n|\r+|\x1b\[\d*[AB])", self._rest + data)
+        if len(pieces) > 1 and not pieces[-1] and pieces[-2].endswith(b"\r"):
+            pieces[-3:] = [pieces[-3] + pieces[-2]]  # a line feed may still follow
         for text, end in zip(pieces[0:-1:2], pieces[1::2]):
             self._add(out, text, stays=b"\n" in end)
         self._rest = pieces[-1][-65536:]

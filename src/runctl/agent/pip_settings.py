@@ -106,7 +106,7 @@ def _uv_is_configured(env: Mapping[str, str]) -> bool:
         try:
             with open(path, encoding="utf-8") as text:
                 if re.search(
-                    r"^\s*(\[\[index\]\]|index-url|extra-index-url|find-links|no-index|index)\b",
+                    r"^\s*(\[\[index\]\]|(?:index-url|extra-index-url|find-links|no-index|index)\b)",
                     text.read(),
                     re.MULTILINE,
                 ):

@@ -266,7 +266,10 @@ def test_pip_settings_reach_uv_without_a_word_of_them_in_an_argv(tmp_path, monke
 )
 @each_installer
 def test_a_full_disk_is_named(installer, tmp_path, monkeypatch) -> None:
-    content = {"big/__init__.py": "", **{f"big/part{n}.bin": os.urandom(1_000_000) for n in range(12)}}
+    content: dict[str, str | bytes] = {
+        "big/__init__.py": "",
+        **{f"big/part{n}.bin": os.urandom(1_000_000) for n in range(12)},
+    }
     with Index().add(wheel("big", files=content)) as index:
         machine = Machine(tmp_path, monkeypatch, index)
         mount = f'mount -t tmpfs -o size=8m tmpfs {machine.home} && exec "$@"'
