@@ -106,6 +106,11 @@ class Parser(argparse.ArgumentParser):
         self._add_usage(formatter)
         return formatter.format_help()
 
+    def own_actions(self) -> list[argparse.Action]:
+        """The arguments of the command itself: neither the global options nor ``--help``."""
+        common = set(self._global._group_actions)  # noqa: SLF001 - the class's own group
+        return [a for a in self._actions if a not in common and "--help" not in a.option_strings]
+
     def _add_usage(self, formatter: argparse.HelpFormatter) -> None:
         common = set(self._global._group_actions)  # noqa: SLF001 - the class's own group
         own = [action for action in self._actions if action not in common]

@@ -103,7 +103,10 @@ def _write(path: Path, document: tomlkit.TOMLDocument, old: str, want: dict[str,
     import tomllib  # noqa: PLC0415 - only to edit
 
     new = document.as_string()
-    assert tomllib.loads(new) == want, "the edited file would not read as meant; it was left as it is"
+    reads = _without_empty_tables(tomllib.loads(new))
+    assert reads == _without_empty_tables(want), (
+        "the edited file would not read as meant; it was left as it is"
+    )
     if "\r\n" in old:
         new = new.replace("\n", "\r\n")
     if old.startswith(_BOM):
@@ -112,6 +115,15 @@ def _write(path: Path, document: tomlkit.TOMLDocument, old: str, want: dict[str,
         return False
     replace_text(path, new)
     return True
+
+
+def _without_empty_tables(table: dict[str, Any]) -> dict[str, Any]:
+    """Where the last dotted key of a table is removed, the table goes with it; it means the same."""
+    left = {
+        name: _without_empty_tables(value) if isinstance(value, dict) else value
+        for name, value in table.items()
+    }
+    return {name: value for name, value in left.items() if value != {}}
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -35,7 +35,8 @@ def places(text: str) -> dict[tuple[str, ...], Place]:
         if text[at] == "[":
             opening = 2 if text.startswith("[[", at) else 1
             table, at = _path(text, at + opening)
-            found.setdefault(table, here)
+            for size in range(1, len(table) + 1):
+                found.setdefault(table[:size], here)
             at += opening
         else:
             path, at = _path(text, at)
