@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -36,8 +35,12 @@ def main() -> int:
         images / 16, labels, test_size=0.25, random_state=0, stratify=labels
     )
     options.checkpoints.mkdir(parents=True, exist_ok=True)
+    if options.fresh:
+        for old in saved(options.checkpoints):
+            old.unlink()
+        (options.checkpoints / "metrics.jsonl").unlink(missing_ok=True)
     start = options.resume or newest(options.checkpoints)
-    network = load(start) if start and not options.fresh else Network(seed=options.seed)
+    network = load(start) if start else Network(seed=options.seed)
     steps = -(-len(train_x) // BATCH)  # in an epoch, the last one with a smaller batch
     if network.step:
         print(f"continuing from {start}: step {network.step}, epoch {network.step // steps}")
@@ -83,7 +86,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--checkpoints", type=Path, default=Path(folder), metavar="DIR")
     parser.add_argument("--resume", type=Path, default=Path(resume) if resume else None, metavar="FILE")
-    parser.add_argument("--fresh", action="store_true", help="start anew although there is a checkpoint")
+    parser.add_argument("--fresh", action="store_true", help="delete the checkpoints in DIR and start anew")
     return parser.parse_args()
 
 
@@ -137,15 +140,21 @@ def save(network: Network, options: argparse.Namespace, *, epoch: int) -> Path:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    for old in saved(options.checkpoints)[: -options.keep] if options.keep else []:
+    past = [
+        old for old in saved(options.checkpoints) if step_of(old) <= network.step
+    ]  # never one from further on
+    for old in past[: -options.keep] if options.keep else []:
         old.unlink()
     return path
 
 
 def saved(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, oldest first."""
-    found = [path for path in folder.glob("step-*.npz") if re.fullmatch(r"step-\d+", path.stem)]
-    return sorted(found, key=lambda path: int(path.stem.partition("-")[2]))
+    return sorted((path for path in folder.glob("step-*.npz") if path.stem[5:].isdigit()), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(path.stem.partition("-")[2])
 
 
 def newest(folder: Path) -> Path | None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from tests.agentbox import AgentBox
 
 from runctl.agent.checkpoints import Watcher, find
 from runctl.formats import folder as folder_module
 
+PYTHONS = [sys.executable] + [
+    str(path)
+    for v in ("3.8", "3.13")
+    for path in Path("~/.pyenv/versions").expanduser().glob(f"{v}.*/bin/python")
+]
 DATA = Path(__file__).parents[2] / "data" / "checkpoints"
 NPZ = (DATA / "numpy" / "ckpt-00010.npz").read_bytes()
 PT = (DATA / "torch" / "checkpoint_epoch_7.pt").read_bytes()
@@ -171,3 +178,11 @@ def test_parts_of_a_folder_that_is_finished_later_become_one_checkpoint(tmp_path
         assert watcher.poll(last=True) == []
     shutil.copy(source / "model.safetensors.index.json", tmp_path)
     assert [each["format"] for each in watcher.poll(last=True)] == ["sharded"]
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.split("/")[-3])
+def test_the_agent_answers_the_same_on_every_python(python: str, tmp_path: Path) -> None:
+    box = AgentBox(tmp_path / "machine", python)
+    answer = box.call("checkpoints", {"path": str(DATA), "verify": True})
+    assert answer == find(str(DATA), verify=True)
+    assert len(answer["checkpoints"]) == 20
