@@ -130,6 +130,16 @@ def test_the_machine_going_down_is_a_preemption(box: AgentBox) -> None:
     )
 
 
+def test_a_script_that_hears_of_the_shutdown_first_is_preempted_too(box: AgentBox) -> None:
+    supervisor = box.launch("r1", "import time; print('ready', flush=True); time.sleep(300)")["pid"]
+    box.says("r1", b"ready")
+    script = box.running("r1")["pid"]
+    os.kill(script, signal.SIGTERM)
+    until(lambda: not alive(script), "the script is gone")
+    os.kill(supervisor, signal.SIGTERM)
+    assert box.ended("r1")["outcome"] == "preempted"
+
+
 def test_a_hangup_and_an_interrupt_are_not_for_the_supervisor(box: AgentBox) -> None:
     pid = box.launch("r1", "import time; print('ready', flush=True); time.sleep(0.5); print('end')")["pid"]
     box.says("r1", b"ready")

@@ -6,6 +6,7 @@ import errno
 import os
 from hashlib import sha256
 
+from runctl.agent import processes
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import Home, free_bytes, make_folder
 
@@ -35,6 +36,7 @@ def receive(source: Input, *, home: Home) -> dict[str, Any]:
             ends within a blob, ``disk-full``. The blobs completed before stay, nothing of the failed one does.
     """
     received = total = 0
+    _sweep(home)
     while True:
         header = source.line(HEADER_LIMIT)
         if not header:
@@ -43,6 +45,18 @@ def receive(source: Input, *, home: Home) -> dict[str, Any]:
         _receive_one(source, digest, size, home=home)
         received += 1
         total += size
+
+
+def _sweep(home: Home) -> None:
+    """Delete what receivers left half when they were killed; what a living one is writing stays."""
+    try:
+        listed = os.listdir(home.incoming)
+    except FileNotFoundError:
+        return
+    for name in listed:
+        pid = name.partition(".")[0]
+        if pid.isdigit() and processes.find(int(pid)) is None:
+            _forget(os.path.join(home.incoming, name))
 
 
 def _header(line: bytes) -> tuple[str, int]:
@@ -58,7 +72,8 @@ def _receive_one(source: Input, digest: str, size: int, *, home: Home) -> None:
         _copy(source, size, -1)
         return
     make_folder(os.path.dirname(target))
-    part = "%s.%d.tmp" % (target, os.getpid())
+    make_folder(home.incoming)
+    part = os.path.join(home.incoming, "%d.%s" % (os.getpid(), digest))
     try:
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o400)
         try:

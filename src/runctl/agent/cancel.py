@@ -44,30 +44,31 @@ def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
 
 
 def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
-    """End what is left of a run whose supervisor died, and write its last status. One process at a time does it."""
+    """Take over from a supervisor that died: end what is left of the run and write its last status.
+
+    One process at a time does it, and it is the run's supervisor from then on, so that nobody sees an end before
+    this has written it.
+    """
     from runctl.agent import cgroups, ending, lock  # noqa: PLC0415 - as daemon
     from runctl.agent.journal import Journal, timestamp  # noqa: PLC0415
     from runctl.agent.stop import Stop  # noqa: PLC0415
 
+    stop = Stop(run, grace=float("inf"))
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: stop.look())
     folder = os.open(run.path, os.O_RDONLY)
     first = lock.try_take(folder)
-    ready()
-    if not first:
-        return  # another one is at it, and reads cancel.json again and again
     written = read_json(run.status)
-    if written is None or written["state"] == "ended":
+    if not first or written is None or written["state"] == "ended":
+        ready()  # another one is at it, or was
         return
-    stop = Stop(run, grace=float("inf"))
-
-    def grace() -> float:
-        stop.look()
-        return stop.grace
-
+    stop.look()
     was_alive = processes.alive(status.script_of(written))
-    family = ending.Family(run=run, script=status.script_of(written), groups=written["cgroups"])
-    killed = ending.end(family, grace=grace, pause=time.sleep)
-    cgroups.remove(written["cgroups"])
     last = status.without_supervisor(written, script_alive=False)
+    write_json(run.status, dict(written, supervisor=processes.identity(os.getpid()), reason="unsupervised"))
+    ready()
+    family = ending.Family(run=run, script=status.script_of(written), groups=written["cgroups"])
+    killed = ending.end(family, grace=lambda: stop.grace, pause=time.sleep)
+    cgroups.remove(written["cgroups"])
     if was_alive:  # its exit status is nobody's to collect any more
         last.update(outcome="cancelled", reason=stop.why or "cancelled", error=None)
     last.update(killed=killed, ended_at=timestamp())

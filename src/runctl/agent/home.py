@@ -39,6 +39,7 @@ class Home:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         self.blobs = os.path.join(self.path, "blobs")
+        self.incoming = os.path.join(self.blobs, "incoming")
         self.runs = os.path.join(self.path, "runs")
         self.lock = os.path.join(self.path, "launch.lock")
 

@@ -50,7 +50,7 @@ class Step:
             )
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         seconds = round(time.monotonic() - self._begun, 3)
         if error is None:

@@ -9,7 +9,7 @@ import sys
 
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import RunFolder, make_folder
-from runctl.agent.tree import encoded
+from runctl.agent.tree import decoded, encoded
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
@@ -38,21 +38,22 @@ def signal_name(number: int) -> str:
 def command(request: dict[str, Any], *, python: str) -> list[str]:
     """The argv: the interpreter, the script by its path from the project root, the user's arguments. Pure."""
     path = request["script"]
-    return [python, "./" + path if path.startswith("-") else path, *request["args"]]
+    return [decoded(python), "./" + path if path.startswith("-") else path, *request["args"]]
 
 
 def variables(
     request: dict[str, Any], *, run: RunFolder, inherited: Mapping[str, str], environment: Mapping[str, str]
 ) -> dict[str, str]:
     """The script's environment: ours, the built environment's, the user's, and runctl's on top. Pure."""
-    found = {name: value for name, value in inherited.items() if name != "RUNCTL_RESUME_PATH"}
-    found.update(environment)
+    found = {decoded(name): decoded(value) for name, value in inherited.items()}
+    found.pop("RUNCTL_RESUME_PATH", None)
+    found.update((name, decoded(value)) for name, value in environment.items())
     found.update(request["env"])
     found.update(
         RUNCTL_RUN_ID=request["run"],
         RUNCTL_RUN_NAME=request["name"],
         RUNCTL_ATTEMPT=str(request["attempt"]),
-        RUNCTL_CHECKPOINT_DIR=run.checkpoints,
+        RUNCTL_CHECKPOINT_DIR=decoded(run.checkpoints),
         PYTHONUNBUFFERED="1",
     )
     if request.get("resume_from"):
@@ -110,7 +111,7 @@ def start(argv: list[str], *, env: Mapping[str, str], run: RunFolder) -> Child:
     try:
         process = subprocess.Popen(
             [encoded(part) for part in argv],
-            cwd=encoded(run.code),
+            cwd=os.fsencode(run.code),
             env={encoded(name): encoded(value) for name, value in env.items()},
             stdin=subprocess.DEVNULL,
             stdout=output,

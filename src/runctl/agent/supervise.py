@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.2  # seconds between looks at output and clocks; ends and cancels wake us at once
 LEFTOVER_GRACE = 5.0  # seconds a process gets that outlived its script
+SAME_MOMENT = 1.0  # seconds between the script's TERM and ours when the machine goes down
 DEFAULT_GRACE = 30.0  # seconds, as core.model.Limits
 PR_SET_CHILD_SUBREAPER, PR_SET_NAME = 36, 15  # <linux/prctl.h>
 
@@ -88,6 +89,7 @@ class Supervisor:
             killed += self._end_leftovers()
             if self._child is not None:
                 ended = self._child.collect()
+                self._await_own_term(ended)
         except Exception as error:
             failure = failure or _crashed(error, self._run.path)
         sent_kill = any(one["pid"] == self._pid and one["signal"] == "SIGKILL" for one in killed)
@@ -175,6 +177,12 @@ class Supervisor:
             if self._pid:
                 killed += ending.end(self._family(), grace=lambda: 0.0, pause=self._pause)
         return killed
+
+    def _await_own_term(self, ended: script.Ended) -> None:
+        """A machine that goes down tells everybody at once; the script may have ended before we were told."""
+        deadline = time.monotonic() + SAME_MOMENT
+        while ended.signal == "SIGTERM" and not self._stop.asked and time.monotonic() < deadline:
+            self._wake.wait(LOOK)
 
     def _finish(
         self, fields: dict[str, Any], ended: script.Ended | None, killed: list[dict[str, Any]]

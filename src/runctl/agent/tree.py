@@ -22,8 +22,13 @@ CHUNK = 1 << 20  # bytes
 
 
 def encoded(text: str) -> bytes:
-    """A name as the bytes it has on the laptop, whatever the machine's locale is."""
+    """A name the client sent as the bytes it has there, whatever this machine's locale is."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def decoded(path: str) -> str:
+    """The inverse for a path of this machine, so that ``encoded`` gives its true bytes."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def check(entries: Iterable[dict[str, Any]]) -> None:
@@ -95,7 +100,7 @@ def assemble(
     part = "%s.%d.tmp" % (target, os.getpid())
     try:
         os.mkdir(part, 0o755)
-        whole = _fill(encoded(part), entries, home=home, progress=progress, cancelled=cancelled)
+        whole = _fill(os.fsencode(part), entries, home=home, progress=progress, cancelled=cancelled)
         if whole:
             os.rename(part, target)
     except BaseException:

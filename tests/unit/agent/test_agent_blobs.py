@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.agentbox import AgentBox, AgentError, packed
+from tests.agentbox import AgentBox, AgentError, packed, until
 
 
 def digest(data: bytes) -> str:
@@ -60,6 +62,24 @@ def test_a_cut_transfer_leaves_nothing_half(box: AgentBox) -> None:
         {"expected_bytes": 1000, "got_bytes": 999},
     )
     assert [path.name for path in (box.home / "blobs").rglob("*") if path.is_file()] == [digest(b"before")]
+
+
+def test_what_a_killed_receiver_left_is_deleted_by_the_next(box: AgentBox) -> None:
+    receiver = subprocess.Popen(
+        box.argv("receive"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=box.env
+    )
+    assert receiver.stdin
+    receiver.stdin.write(box.stdin({}, packed(b"whole", b"x" * 100_000)[:-1]))
+    receiver.stdin.flush()
+    incoming = box.home / "blobs" / "incoming"
+    (half,) = until(lambda: incoming.is_dir() and os.listdir(incoming), "half of it has arrived")
+    box.call("receive", {}, packed(b"other"))
+    assert os.listdir(incoming) == [half]
+    receiver.kill()
+    receiver.wait()
+    receiver.stdin.close()
+    box.call("receive", {}, b"")
+    assert os.listdir(incoming) == []
 
 
 @pytest.mark.parametrize("header", [b"nonsense\n", b"abc 3\nabc", b"../../../etc/passwd 1\nx", b"0" * 4096])
