@@ -174,13 +174,20 @@ class Session:
 
     def out(self, text: str) -> None:
         """Write a line of data to stdout, whatever ``--quiet`` says."""
+        self._settle()
         sys.stdout.write(text + "\n")
 
     def out_json(self, value: Any) -> None:
         """Write one JSON value to stdout, on one line; ASCII, so that any path and any locale come through."""
         import json  # noqa: PLC0415 - only for --json
 
+        self._settle()
         sys.stdout.write(json.dumps(value, default=str) + "\n")
+
+    def _settle(self) -> None:
+        """What the view draws in place must not be drawn over what is written here."""
+        if self._view is not None:
+            self._view.settle()
 
     def say(self, text: str) -> None:
         """Write talk to stderr, unless ``--quiet``; through the view once there is one, which may be drawing there."""
@@ -206,6 +213,7 @@ class Session:
             from runctl.core.catalogue import known  # noqa: PLC0415 - only for an error
 
             raise known("confirmation-needed", question=question)
+        self._settle()
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")

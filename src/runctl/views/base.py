@@ -26,9 +26,6 @@ class View(Protocol):
     def error(self, error: RunctlError, *, traceback: str | None) -> None:
         """Show why the command ends; the traceback only under ``--debug``. An error already shown is not repeated."""
 
-    def say(self, text: str) -> None:
-        """Write a line of talk (several, joined by line breaks) to stderr without tearing what is on the screen."""
-
     def settle(self) -> None:
         """Let what is drawn live stand for good, so that others may write to the terminal. Safe to repeat."""
 

@@ -71,7 +71,7 @@ def _unfinished(tail: bytes) -> int:
 
 
 class JsonLines:
-    """Events as lines of JSON, each written and flushed at once; talk goes to stderr.
+    """Events as lines of JSON, each written and flushed at once.
 
     Args:
         streams: its stdout takes the lines.
@@ -125,10 +125,6 @@ class JsonLines:
         self._shown.add(key)
         self._flush()
         self._write(events.Failed(error))
-
-    def say(self, text: str) -> None:
-        """Talk stays on stderr."""
-        self._streams.say(text)
 
     def settle(self) -> None:
         """Nothing is drawn live."""

@@ -48,7 +48,8 @@ def record_of(event: events.Event) -> dict[str, Any]:
         case events.Failed(error=error):
             return {"error": in_words(error)}
     record = {field.name: getattr(event, field.name) for field in fields(event)}
-    record.pop("level", None)  # stands in the log's own field
+    for own in ("ts", "level"):  # stand in the log's own fields
+        record.pop(own, None)
     if "seconds" in record:
         record["dur_ms"] = round(record.pop("seconds") * 1000)
     return record
@@ -82,17 +83,13 @@ class LogFile:
         if isinstance(event, events.RunPlanned):
             self.run = name_in(event.plan) or self.run
         kind = event.raw.get("kind", event.kind) if isinstance(event, events.Unknown) else event.kind
-        self._append(level_of(event), str(kind), lambda: record_of(event))
+        self._append(level_of(event), str(kind), lambda: record_of(event), ts=event.ts)
 
     def error(self, error: RunctlError, *, traceback: str | None) -> None:
         """Append why the command ends; its traceback, where there is one, as a line of level ``debug``."""
         self._append("error", events.Failed.kind, lambda: {"error": error.to_json()})
         if traceback:
             self._append("debug", "traceback", lambda: {"code": error.code, "text": traceback})
-
-    def say(self, text: str) -> None:
-        """Append a line of talk."""
-        self._append("info", "say", lambda: {"text": text})
 
     def settle(self) -> None:
         """Nothing is drawn live."""
@@ -104,11 +101,11 @@ class LogFile:
                 os.close(self._fd)
             self._fd = -1
 
-    def _append(self, level: str, event: str, more: Callable[[], dict[str, Any]]) -> None:
+    def _append(self, level: str, event: str, more: Callable[[], dict[str, Any]], *, ts: str = "") -> None:
         if LEVELS.index(level) < self._least:
             return
         record = {
-            "ts": text.timestamp(self._now()),
+            "ts": ts or text.timestamp(self._now()),
             "level": level,
             "event": event,
             "run": self.run,
@@ -143,10 +140,6 @@ class Tee:
     def error(self, error: RunctlError, *, traceback: str | None) -> None:
         """Hand on why the command ends."""
         self._each(lambda view: view.error(error, traceback=traceback))
-
-    def say(self, text: str) -> None:
-        """Hand on a line of talk."""
-        self._each(lambda view: view.say(text))
 
     def settle(self) -> None:
         """Let what is drawn stand."""

@@ -60,9 +60,6 @@ class Quiet:
         self._streams.flush()
         self._streams.say(block(error, width=self._columns(), style=self._style, traceback=traceback))
 
-    def say(self, text: str) -> None:
-        """Nothing: talk is what ``--quiet`` leaves out."""
-
     def settle(self) -> None:
         """Leave the cursor at a line start."""
         self._streams.flush()

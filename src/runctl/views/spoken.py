@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from runctl.core import events
+from runctl.views import text
 from runctl.views.base import name_in
 from runctl.views.errors import block, in_words
 from runctl.views.progress import QUIET, Step, Steps
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from runctl.views.style import Style
 
 
-class Spoken:
+class Spoken(ABC):
     """Base of the terminal and the plain view; they decide how a step looks.
 
     Args:
@@ -32,6 +34,7 @@ class Spoken:
         debug: whether tracebacks are shown, and lines carry the seconds since the start.
         quiet_after: seconds without news of a step before "still working".
         clock: monotonic seconds.
+        now: seconds since the epoch, for events that carry their own time.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Spoken:
         debug: bool = False,
         quiet_after: float = QUIET,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.run = ""
         self._streams = streams
@@ -53,6 +57,7 @@ class Spoken:
         self._debug = debug
         self._quiet_after = quiet_after
         self._clock = clock
+        self._now = now
         self._begun = clock()
         # Re-entrant: a signal handler may speak while its own thread is inside. Never held while writing output,
         # so a reader of stdout that stands still does not stop the rest.
@@ -81,7 +86,7 @@ class Spoken:
             case _:
                 if isinstance(event, events.CheckpointSeen):
                     self._checkpoints.append(event)
-                step = self._steps.apply(event, self._clock())
+                step = self._steps.apply(event, self._clock() - self._age(event))
                 if step is not None:
                     self._step(step, event)
                 elif line := self._remark(event):
@@ -93,11 +98,6 @@ class Spoken:
             self._finish()
             self._show_error(error.to_json(), traceback=traceback)
 
-    def say(self, text: str) -> None:
-        """Write a line of talk (several, joined by line breaks)."""
-        with self._lock:
-            self._line(text)
-
     def settle(self) -> None:
         """Make room for other writers."""
         self._streams.flush()
@@ -107,11 +107,20 @@ class Spoken:
         with self._lock:
             self._finish()
 
+    def _age(self, event: events.Event) -> float:
+        """Seconds ago a step began, for a run attached to later; small differences are clocks that disagree."""
+        if not (event.ts and isinstance(event, events.StepStarted)):
+            return 0.0
+        then = text.seconds(event.ts)
+        age = 0.0 if then is None else self._now() - then
+        return age if age > 2 else 0.0
+
     def _output(self, event: events.Output) -> None:
         self._streams.output(event.data)
 
+    @abstractmethod
     def _step(self, step: Step, event: events.Event) -> None:
-        raise NotImplementedError
+        """Show that ``event`` changed ``step``."""
 
     def _remark(self, event: events.Event) -> str | None:
         return remark(event, style=self._style, verbose=self._verbose, debug=self._debug)

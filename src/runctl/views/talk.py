@@ -41,7 +41,7 @@ def _folded(words: str, width: int | None) -> list[str]:
         else:
             first, *rest = text.wrap(text.safe(line), width - 2) or [""]
             lines += [first, *(f"  {each}" for each in rest)]
-    return lines if width is not None else [" ".join(lines)]
+    return lines
 
 
 def _detail(event: events.Event) -> str | None:

@@ -37,7 +37,9 @@ class Terminal(Spoken):
         super().__init__(*args, columns=lambda: size()[0] - 1, **options)
         self._size = size
         self._region = Region()
-        self._live = True
+        self._live = True  # drawing now
+        self._over = False  # the script's output has begun: no more drawing
+        self._settled: set[str] = set()  # steps whose last row stands above
         self._beats = 0
         self._drawn: tuple[list[str], int] | None = None
         self._ticker = Ticker(FRAME, self.beat)
@@ -56,12 +58,14 @@ class Terminal(Spoken):
         self._streams.tick()
 
     def settle(self) -> None:
-        """Draw the last frame, whole; what comes later is said in lines below it."""
+        """Draw the last frame, whole. The next step begins a new tree below it, until there is output."""
         with self._lock:
             if self._live:
                 self._draw(last=True)
+                if self._drawn is not None:
+                    self._streams.say("")
                 self._region.forget()
-                self._live = False
+                self._live, self._drawn = False, None
             super().settle()
 
     def close(self) -> None:
@@ -73,17 +77,15 @@ class Terminal(Spoken):
         with self._lock:
             if not self._streams.shared:
                 self._count(event)
-            elif self._live:
+            elif not self._over:
                 self.settle()
-                if len(self._steps):
-                    self._streams.say("")
+                self._over = True
         super()._output(event)
 
     def _count(self, event: events.Output) -> None:
-        now = self._clock()
         if all(step.name != _OUTPUT for step in self._steps):
-            self._steps.apply(events.StepStarted(_OUTPUT, _OUTPUT, "machine"), now)
-        self._steps.apply(events.StepProgress(_OUTPUT, event.offset + len(event.data)), now)
+            self._take(events.StepStarted(_OUTPUT, _OUTPUT, "machine"))
+        self._take(events.StepProgress(_OUTPUT, event.offset + len(event.data)))
 
     def _finish(self) -> None:
         for step in self._steps.running():
@@ -91,15 +93,18 @@ class Terminal(Spoken):
                 now = self._clock()
                 step.end("done", now - step.started, text.size(step.done), now)
         self.settle()
-        if self._ended is not None:
+        if self._ended is not None and self._over:
             self._streams.say("")
         super()._finish()
 
     def _step(self, step: Step, event: events.Event) -> None:
+        if isinstance(event, events.StepStarted) and not self._live and not self._over:
+            self._settled = {other.name for other in self._steps if other.state != "running"}
+            self._live = True
         if not self._live:
             if not isinstance(event, events.StepProgress):
                 self._line(step_line(step, now=self._clock(), style=self._style))
-        elif isinstance(event, events.StepStarted) and self._drawn is None:
+        elif self._drawn is None:
             self._draw()  # the first sign of life comes at once
 
     def _remark(self, event: events.Event) -> str | None:
@@ -120,10 +125,10 @@ class Terminal(Spoken):
         self._draw()
 
     def _draw(self, *, last: bool = False) -> None:
-        if not len(self._steps):
-            return
         columns, rows = self._size()
         lines = self._frame(columns, rows, self._style, last=last)
+        if not lines and self._drawn is None:
+            return
         if self._drawn == (lines, columns):
             return
         self._drawn = (lines, columns)
@@ -133,7 +138,7 @@ class Terminal(Spoken):
     def _frame(self, columns: int, rows: int, style: Style, *, last: bool) -> list[str]:
         """The tree as it fits: a region taller than the screen could not be drawn over, so its top is left out."""
         lines = tree(
-            self._steps,
+            [step for step in self._steps if step.name not in self._settled],
             now=self._clock(),
             width=columns - 1,
             style=style,

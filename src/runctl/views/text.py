@@ -20,6 +20,16 @@ def timestamp(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
 
 
+def seconds(timestamp: str) -> float | None:
+    """The inverse of ``timestamp``, for any ISO 8601 time with a zone; None for what is none."""
+    from datetime import datetime  # noqa: PLC0415 - only for events that carry a time
+
+    try:
+        return datetime.fromisoformat(timestamp).timestamp()
+    except ValueError:
+        return None
+
+
 def _scaled(number: float, power: int) -> str:
     value = number / 1000**power
     return f"{value:.0f}" if power == 0 or value >= 99.95 else f"{value:.1f}"
