@@ -18,8 +18,8 @@ from runctl.project import builtin
 from runctl.project.ignore import bytewise
 from runctl.project.links import read_link
 from runctl.project.listing import Explanation, FileEntry, LeftOut, Listing, Problem
-from runctl.project.rules import SPECIAL, Frame, Rules, Verdict
-from runctl.project.text import shown
+from runctl.project.rules import SPECIAL, Frame, Rules, Verdict, by_hand
+from runctl.project.text import setting_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from runctl.core.model import ProjectPath
     from runctl.project.root import Root
 
+_ONLY: Final = "only files, folders and links travel"
 _SAMPLE: Final = (
     4096  # bytes; Google writes the private key of a service account within the first few hundred
 )
+DEPENDENCY_FILES: Final = ("uv.lock", "pyproject.toml", "requirements.txt", ".python-version")
+_ALONE: Final = Verdict(travels=True)
 _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a pipe",
@@ -50,7 +53,7 @@ def list_files(
     """What of the project travels, and why the rest does not. Reads only; safe to repeat.
 
     Args:
-        root: the project; of one that is ``alone`` only ``script`` travels.
+        root: the project; of one that is ``alone`` only ``script`` travels, with the ``DEPENDENCY_FILES`` beside it.
         include: patterns that bring ignored files back. One with a ``/`` inside (``data/tiny.csv``) also opens
             ignored folders on its way; one without (``*.csv``) does not.
         exclude: patterns of what stays, whatever else is said.
@@ -86,7 +89,7 @@ def _script_ignored(script: ProjectPath, found: Explanation) -> Exception:
     if found.origin == "exclude":
         fix.insert(0, f"take {found.rule!r} out of `exclude` in .runctl.toml")
     elif found.rule:
-        fix.insert(0, f'bring it back with a line in .runctl.toml: include = ["/{script.value}"]')
+        fix.insert(0, f"bring it back with a line in .runctl.toml: {setting_line('include', script.value)}")
     return known("script-ignored", script=shown(script.value), rule=rule, fix=fix)
 
 
@@ -112,15 +115,15 @@ class _Walk:
             waiting += self._folder(waiting.pop())
 
     def only_script(self) -> None:
-        """Look at the script and nothing else."""
-        frame = self._rules.top
-        if not self._script:
-            return
-        try:
-            status = os.lstat(os.path.join(self._root, self._script))
-        except OSError:
-            return
-        self._take(frame, self._script, Verdict(travels=True), status, is_link=stat.S_ISLNK(status.st_mode))
+        """Look at the script and at the files beside it that say what it needs, and at nothing else."""
+        folder = self._script.rpartition("/")[0]
+        beside = [f"{folder}/{name}" if folder else name for name in DEPENDENCY_FILES]
+        for path in [self._script, *beside] if self._script else []:
+            try:
+                status = os.lstat(os.path.join(self._root, path))
+            except OSError:
+                continue
+            self._take(self._rules.top, path, _ALONE, status, is_link=stat.S_ISLNK(status.st_mode))
 
     def listing(self) -> Listing:
         """What was found, in order."""
@@ -192,18 +195,14 @@ class _Walk:
             mode = status.st_mode
         elif not stat.S_ISREG(mode):
             what = _KINDS.get(stat.S_IFMT(mode), "no file")
-            self._left_out.append(
-                LeftOut(path, what, builtin.ORIGIN, why="only files, folders and links travel")
-            )
+            self._left_out.append(LeftOut(path, what, builtin.ORIGIN, why=_ONLY))
             return
         if mode & 0o444 != 0o444 and not os.access(os.path.join(frame.folder, raw), os.R_OK):
             self._problems.append(Problem(path, "it cannot be read: permission denied", fatal=True))
             return
-        if (
-            raw.endswith(".json")
-            and builtin.MAYBE_SECRET.fullmatch(raw)
-            and self._hides_secret(frame, raw, found)
-        ):
+        hidden = _by_content(self._rules, frame, raw, found)
+        if hidden is not None:
+            self._secrets.append(hidden.left_out(path, is_dir=False))
             return
         self._filled.add(frame.path)
         self._files.append(
@@ -239,18 +238,6 @@ class _Walk:
         self._filled.add(path[: path.rfind("/") + 1])
         self._files.append(FileEntry(path, "link", target=link.target))
         return None
-
-    def _hides_secret(self, frame: Frame, raw: str, found: Verdict) -> bool:
-        try:
-            with open(os.path.join(frame.folder, raw), "rb") as file:
-                data = file.read(_SAMPLE)
-        except OSError:
-            return False  # taking the snapshot reads it again, and says so
-        verdict = self._rules.secret_by_content(frame, raw, found, data)
-        if verdict is None:
-            return False
-        self._secrets.append(verdict.left_out(frame.path + raw, is_dir=False))
-        return True
 
     def _unreadable(self, path: str, error: OSError) -> None:
         self._problems.append(
@@ -313,20 +300,19 @@ def explain(
 
 
 def _explained(root: Root, rules: Rules, path: str) -> Explanation:
-    exists = os.path.lexists(os.path.join(root.path, path))
     parts = path.split("/")
-    frame, decided, at = rules.enter(rules.top, _special(rules.top))[0], Verdict(travels=True), path
+    frame, decided, at = rules.enter(rules.top, _special(rules.top))[0], _ALONE, path
     for number, raw in enumerate(parts, 1):
         if frame is None:
             break
         here = os.path.join(frame.folder, raw)
         is_dir = number < len(parts) or (os.path.isdir(here) and not os.path.islink(here))
         found = rules.verdict(frame, bytewise(raw), is_dir=is_dir)
-        if found is not frame.held:
+        if found.travels and number == len(parts):
+            found = _by_itself(rules, frame, raw, found)
+        if found is not frame.held or decided.travels:
             decided, at = found, "/".join(parts[:number])
-        if not is_dir:
-            break
-        child = rules.child(frame, raw, found)
+        child = rules.child(frame, raw, found) if is_dir else None
         if child is None:
             break
         frame, marked = rules.enter(child, _special(child))
@@ -340,8 +326,32 @@ def _explained(root: Root, rules: Rules, path: str) -> Explanation:
         "" if rule is None else rule.origin,
         decided.why,
         at,
-        exists,
+        os.path.lexists(os.path.join(root.path, path)),
     )
+
+
+def _by_itself(rules: Rules, frame: Frame, raw: str, found: Verdict) -> Verdict:
+    """The verdict on what the rules let through, from what it is: a socket, a key by its content."""
+    place = os.path.join(frame.folder, raw)
+    try:
+        what = _KINDS.get(stat.S_IFMT(os.lstat(place).st_mode))
+    except OSError:
+        return found
+    if what is not None:
+        return Verdict(travels=False, rule=by_hand(what), level="never", why=_ONLY)
+    return _by_content(rules, frame, raw, found) or found
+
+
+def _by_content(rules: Rules, frame: Frame, raw: str, found: Verdict) -> Verdict | None:
+    """The verdict on a file whose name may be that of a key; None when it is none."""
+    if not raw.endswith(".json") or not builtin.MAYBE_SECRET.fullmatch(raw):
+        return None
+    try:
+        with open(os.path.join(frame.folder, raw), "rb") as file:
+            data = file.read(_SAMPLE)
+    except OSError:
+        return None  # taking the snapshot reads it again, and says so
+    return rules.secret_by_content(frame, raw, found, data)
 
 
 def _special(frame: Frame) -> frozenset[str]:

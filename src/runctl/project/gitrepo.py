@@ -178,6 +178,8 @@ def read_index(data: bytes, *, hash_bytes: int) -> list[str]:
             end = data.index(b"\0", start)
             before = data[start:end].decode("latin-1")
             at += (end - at + 8) & ~7  # padded with 1 to 8 NULs
+        if not before:
+            raise ValueError("an entry without a name")
         paths.append(before)
     _check_extensions(data, at, len(data) - hash_bytes)
     return paths

@@ -77,7 +77,8 @@ def _take_apart(line: str, origin: str) -> _Pattern | None:
     for token in tokens:
         last = [] if token.kind in (SLASH, DEEP_SLASH) else [*last, token]
     fixed = [token.fixed for token in last]
-    rule = Rule(line, origin, negated, dir_only, any(fixed), bool(fixed) and all(fixed))
+    written = line.encode("latin-1").decode(errors="replace")
+    rule = Rule(written, origin, negated, dir_only, any(fixed), bool(fixed) and all(fixed))
     plain = not whole_path and not SPECIAL.intersection(text)
     extension = not whole_path and text.startswith("*.") and not (SPECIAL | {"."}).intersection(text[2:])
     return _Pattern(

@@ -51,7 +51,7 @@ def read_link(root: str, path: str) -> Link:
     if within and not text.startswith("/") and not _leaves(os.path.dirname(path), text):
         if inside is None and not problem:
             problem = f"a link that leads out of the project, to {shown(real)}"
-        return Link(text, inside, leads_out=inside is None, problem=problem)
+        return Link(text, None if problem else inside, leads_out=inside is None, problem=problem)
     if inside is not None and not problem:
         return Link(os.path.relpath(real, os.path.realpath(folder)), inside)
     if within:  # it leads to nothing, but nothing inside the project

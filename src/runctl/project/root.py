@@ -7,7 +7,7 @@ a ``pyproject.toml``, ``setup.py`` or ``requirements.txt``; else the folder itse
 The home directory, what is above it, ``/`` and the folder for temporary files hold everybody's files. From below
 they are never taken, whatever lies in them (dotfiles in git, a stray ``requirements.txt``); from inside only their
 own ``.runctl.toml`` or ``[tool.runctl]`` makes them a project. A script that lies in one directly is on its own
-(``Root.alone``): it runs, and no other file travels with it.
+(``Root.alone``): it runs, and nothing travels with it but the files beside it that say what it needs to be installed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Root:
     marker: Path | None  # the file or folder that decided; None when nothing did
     looked_at: tuple[Path, ...] = ()  # folders that were examined, in order
     passed_over: tuple[str, ...] = ()  # markers that were seen and not taken, each with the reason
-    alone: bool = False  # nobody's folder: only the script travels
+    alone: bool = False  # nobody's folder: only the script and its dependency files travel
 
     def __str__(self) -> str:
         return shown(str(self.path))
@@ -73,11 +73,6 @@ def find_root(start: Path, *, script: Path | None = None, explicit: Path | None 
         return _named(os.path.join(base, explicit))
     begin = os.path.dirname(os.path.join(base, script)) if script is not None else base
     return _cached(without_dots(begin), os.path.expanduser("~"), tempfile.gettempdir())
-
-
-def forget_roots() -> None:
-    """Search anew at the next question; for a process that itself changes markers (``runctl init``, tests)."""
-    _cached.cache_clear()
 
 
 def without_dots(path: str) -> str:
@@ -136,8 +131,8 @@ def _shared_places(home: str, temporary: str) -> dict[str, str]:
     while above != os.path.dirname(above):
         above = os.path.dirname(above)
         places[above] = "a folder above your home directory"
-    for folder in ("/tmp", "/var/tmp", os.path.realpath(temporary)):  # noqa: S108 - recognised, not used
-        places[folder] = "a folder for temporary files"
+    for folder in ("/tmp", "/var/tmp", temporary):  # noqa: S108 - recognised, not used
+        places[os.path.realpath(folder)] = "a folder for temporary files"
     return places | {"/": "the root of the file system", home: "your home directory"}
 
 
@@ -183,7 +178,7 @@ def _search(start: str, shared: dict[str, str]) -> _Search:
     why = f"nothing above marks a project ({none}, no git repository, no {' or '.join(PACKAGE_MARKERS)})"
     place = shared.get(os.path.realpath(start))
     if place is not None:
-        why = f"{why}; {place} is no project, so only the script travels"
+        why = f"{why}; {place} is no project by itself, so only the script and its dependency files travel (a {CONFIG} in it would make it one)"
     return _Search(start, why, None, tuple(looked), tuple(passed))
 
 

@@ -42,15 +42,16 @@ class Verdict(NamedTuple):
 _TRAVELS: Final = Verdict(travels=True)
 
 
-def _rule(pattern: str, origin: str = builtin.ORIGIN) -> Rule:
+def by_hand(pattern: str, origin: str = builtin.ORIGIN) -> Rule:
+    """A rule that stands in no file."""
     return Rule(pattern, origin, negated=False, dir_only=False, names=True, literal=True)
 
 
 _TRACKED: Final = Verdict(
-    travels=True, rule=_rule("tracked by git", "git's index"), level="tracked", named=True
+    travels=True, rule=by_hand("tracked by git", "git's index"), level="tracked", named=True
 )
 _NEVER: Final = {
-    name: Verdict(travels=False, rule=_rule(name), level="never", why=why)
+    name: Verdict(travels=False, rule=by_hand(name), level="never", why=why)
     for name, why in builtin.NEVER.items()
 }
 
@@ -257,7 +258,7 @@ class Rules:
         if named or self._is_allowed(frame, bytewise(name), is_dir=False):
             return None
         why = "a private key of a service account"
-        return Verdict(travels=False, rule=_rule(name, builtin.SECRET_ORIGIN), level="secret", why=why)
+        return Verdict(travels=False, rule=by_hand(name, builtin.SECRET_ORIGIN), level="secret", why=why)
 
     def child(self, frame: Frame, raw: str, found: Verdict) -> Frame | None:
         """The frame of the folder ``raw`` in ``frame``; None when nothing in it can travel."""
@@ -308,7 +309,7 @@ class Rules:
             for mark, why in builtin.MARKS.items():
                 if mark in names:
                     pattern = frame.path.rstrip("/").rpartition("/")[2] + "/"
-                    found = Verdict(travels=False, rule=_rule(pattern), level="built-in", why=why)
+                    found = Verdict(travels=False, rule=by_hand(pattern), level="built-in", why=why)
                     repository, inside = frame.repository, frame.key[frame.repository_start : -1]
                     if self._include.opens(frame.key[:-1], self.start) or (
                         repository is not None and repository.holds_tracked(inside)

@@ -145,10 +145,7 @@ def _not_found(text: str, base: str, root: Root) -> Exception:
     found: dict[str, None] = {}
     for folder in search:
         for path in _scripts_below(folder, deep=not root.alone):
-            if os.path.isabs(text) and not is_below(path, str(root.path)):
-                found[path] = None
-            else:
-                found[os.path.relpath(path, os.path.realpath(base))] = None
+            found[path if os.path.isabs(text) else os.path.relpath(path, os.path.realpath(base))] = None
     near = nearest(text, found)
     fix = [f"did you mean {' or '.join(map(shown, near))}?"] if near else []
     return known(

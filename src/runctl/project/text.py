@@ -1,4 +1,4 @@
-"""Words for people: paths that may hold any byte, sizes, and the nearest existing name."""
+"""Words for people: paths that may hold any byte, and the nearest existing name."""
 
 from __future__ import annotations
 
@@ -29,22 +29,25 @@ def _shown_character(character: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-def size(count: int) -> str:
-    """A number of bytes in decimal units with three significant digits: ``"512 B"``, ``"4.40 MB"``."""
-    if count < 1000:
-        return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.5 or unit == "TB":
-            break
-    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{digits}f} {unit}"
+def setting_line(key: str, path: str) -> str:
+    """The line of ``.runctl.toml`` that names one path in a list of patterns: ``include = ["/data/tiny.csv"]``.
+
+    Wildcards in the name are escaped for the pattern, and the whole for TOML. Bytes that are not UTF-8 have no
+    place in TOML: each is a ``?`` there, which matches it.
+    """
+    quoted = "".join(_in_toml(_in_pattern(character)) for character in path)
+    return f'{key} = ["/{quoted}"]'
 
 
-def count(number: int, one: str, many: str = "") -> str:
-    """A number with its noun: ``"1 file"``, ``"1,204 files"``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def _in_pattern(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, as surrogateescape has it
+        return "?"
+    return f"\\{character}" if character in "*?[\\" else character
+
+
+def _in_toml(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return escaped if escaped.isprintable() else f"\\U{ord(text):08x}"
 
 
 def nearest(text: str, candidates: Iterable[str], *, limit: int = 3) -> list[str]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -16,6 +17,9 @@ from hypothesis import strategies as st
 from runctl.project.files import explain, list_files
 from runctl.project.ignore import bytewise, parse
 from runctl.project.root import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENV = {
     "PATH": os.environ["PATH"],
@@ -26,7 +30,20 @@ ENV = {
 PIECES = (
     *("a", "b", "A", ".", "-", "é", "a", "b"),
     *("*", "**", "?", "/", "/", "**/", "/**", "/**/", "*.b"),
-    *("[ab]", "[!a]", "[^b]", "[a-b]", "[b-a]", "[a-", "[]a]", "[[:alpha:]]", "[[:foo:]]", "[[:", "[[a]", "[a\\]]"),
+    *(
+        "[ab]",
+        "[!a]",
+        "[^b]",
+        "[a-b]",
+        "[b-a]",
+        "[a-",
+        "[]a]",
+        "[[:alpha:]]",
+        "[[:foo:]]",
+        "[[:",
+        "[[a]",
+        "[a\\]]",
+    ),
     *("]", "[", "\\", "\\*", "\\a", "!", "#", " ", "\\ ", "\t"),
 )
 NAMES = st.text(alphabet="abA.-é[ *\\", min_size=1, max_size=3).filter(
@@ -45,18 +62,20 @@ def git(*args: str, cwd: Path, stdin: bytes = b"") -> bytes:
 
 
 @pytest.fixture(scope="module")
-def bare_repository():
+def bare_repository() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         git("init", "-q", cwd=Path(folder))
         yield Path(folder)
 
 
-@settings(QUIET, max_examples=250)
+@settings(QUIET, max_examples=200)
 @given(st.lists(PATTERNS, min_size=1, max_size=15), st.lists(PATHS, min_size=10, max_size=40, unique=True))
 @example(["a**/b", "a**b", "**a/b"], ["ab", "a/b", "aa/b", "aa/a/b", "b/a/b", "acb"])
 @example(["é", "?b", "[é]b", "??b"], ["é", "éb", "ab", "é/b"])
 @example(["a ", "b\\ ", "\\#a", "\\!b", "#b", "!a\t"], ["a", "a ", "b ", "b", "#a", "!b", "#b", "a\t"])
-def test_each_pattern_means_what_it_means_to_git(bare_repository, patterns, paths):
+def test_each_pattern_means_what_it_means_to_git(
+    bare_repository: Path, patterns: list[str], paths: list[str]
+) -> None:
     data = ("\n".join(patterns) + "\n").encode()
     (bare_repository / ".gitignore").write_bytes(data)
     asked = "\0".join(paths).encode()
@@ -86,7 +105,7 @@ TREES = st.fixed_dictionaries(
 )
 
 
-def build(top: Path, tree: dict) -> None:
+def build(top: Path, tree: dict[str, Any]) -> None:
     """The generated tree on disk; a name that cannot be both file and folder is the one that came first."""
     for path in tree["files"]:
         target = top / path
@@ -105,11 +124,19 @@ def build(top: Path, tree: dict) -> None:
             git("add", "-f", "--", f":(literal){tree['files'][number]}", cwd=top)
 
 
-@settings(QUIET, max_examples=90)
+@settings(QUIET, max_examples=70)
 @given(TREES)
 @example({"files": ["a/b", "a/a"], "ignore": {"": "a/\n"}, "exclude": "", "own": "", "tracked": [0]})
-@example({"files": ["a/b/a", "a/A"], "ignore": {"": "a/*\n!a/b/\n", "a/b": "!a\n"}, "exclude": "*", "own": "", "tracked": []})
-def test_what_travels_is_what_git_lists(tree):
+@example(
+    {
+        "files": ["a/b/a", "a/A"],
+        "ignore": {"": "a/*\n!a/b/\n", "a/b": "!a\n"},
+        "exclude": "*",
+        "own": "",
+        "tracked": [],
+    }
+)
+def test_what_travels_is_what_git_lists(tree: dict[str, Any]) -> None:
     top = Path(os.path.realpath(tempfile.mkdtemp()))
     try:
         build(top, tree)
