@@ -141,7 +141,7 @@ def test_json_takes_any_name(world: World) -> None:
         ("data/tiny.csv", ["travels", "/data/tiny.csv (include)"]),
         ("training/train.py", ["travels", "no rule speaks of it"]),
         ("training", ["travels"]),
-        (".env", ["stays", "looks like a secret"]),
+        (".env", ["stays", ".env (looks like a secret", 'secrets = ["/.env"]']),
         ("__pycache__/x.pyc", ["stays", "built in", "decided at __pycache__"]),
         (".git", ["stays", "nothing brings it"]),
         ("not/there.log", ["stays", "*.log (.gitignore:2)", "no such file"]),

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from runctl.core.catalogue import known
+from runctl.project.builtin import SECRET_ORIGIN
 from runctl.project.settings import SETTINGS
 from runctl.project.text import setting_line, shown
 from runctl.views.text import count, size
@@ -131,7 +132,8 @@ def _way_to_send(found: Explanation) -> str:
         return f"to send it, take {found.rule!r} out of `exclude` in .runctl.toml"
     if found.rule == ".git" or found.why.startswith("only files"):
         return "nothing brings it"
-    return f"to send it, in .runctl.toml: {setting_line('include', found.path)}"
+    key = "secrets" if found.origin == SECRET_ORIGIN else "include"
+    return f"to send it, in .runctl.toml: {setting_line(key, found.path)}"
 
 
 def _files(listing: Listing, session: Session, *, null: bool) -> None:

@@ -57,9 +57,9 @@ ORIGIN: Final = "built in"
 
 # Compared without regard to case; an entry with a "/" at the end is about folders, any other about files.
 SECRET: Final[tuple[tuple[str, str], ...]] = (
+    ("*.env", "environment variables, often keys"),
     (".env", "environment variables, often keys"),
     (".env.*", "environment variables, often keys"),
-    ("*.env", "environment variables, often keys"),
     (".envrc", "environment variables, often keys"),
     ("*.pem", "a private key or certificate"),
     ("*.key", "a private key"),

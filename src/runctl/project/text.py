@@ -71,4 +71,6 @@ def nearest(text: str, candidates: Iterable[str], *, limit: int = 3) -> list[str
         score = max(whole.ratio(), 0.98 * last.ratio())
         if score >= 0.6:
             scored.append((-score, candidate))
-    return [candidate for _, candidate in sorted(scored)[:limit]]
+    scored.sort()
+    # One that is much less like it than the best only distracts.
+    return [candidate for score, candidate in scored[:limit] if score <= scored[0][0] + 0.2]

@@ -57,6 +57,7 @@ def test_the_proposed_line_names_the_path(name: str) -> None:
     [
         ("trian.py", ["train.py", "test.py", "x.py"], ["train.py"]),
         ("src/train.py", ["training/train.py", "src/main.py"], ["training/train.py", "src/main.py"]),
+        ("trian.py", ["training/train.py", "link.py"], ["training/train.py"]),
         ("TRAIN.py", ["train.py"], ["train.py"]),
         ("q", ["train.py"], []),
         ("train.py", [], []),
