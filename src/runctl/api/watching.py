@@ -149,12 +149,12 @@ def logs(
     rt: Runtime,
     run: Run,
     *,
-    write: Callable[[bytes], None],
+    on_output: Callable[[Output], None],
     follow: bool = False,
     since: float | None = None,
     tail: int | None = None,
 ) -> None:
-    """Hand the script's output to ``write``, bytes as they are.
+    """Hand the script's output to ``on_output`` in chunks, bytes as they are, in order.
 
     Args:
         follow: go on until the run has ended.
@@ -164,7 +164,7 @@ def logs(
 
     def emit(event: object) -> None:
         if isinstance(event, Output):
-            write(event.data)
+            on_output(event)
         elif isinstance(event, Notice):
             rt.emit(event)
 

@@ -127,13 +127,18 @@ class Index:
     # --- reading
 
     def runs(
-        self, *, limit: int | None = None, project: str | None = None, state: str | None = None
+        self,
+        *,
+        limit: int | None = None,
+        project: str | None = None,
+        state: str | None = None,
+        since: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Records as ``Run.to_json`` gives them, newest first.
+        """Records as ``Run.to_json`` gives them, newest first; ``since`` is the oldest ``created_at`` wanted.
 
         ``state`` is a state or an outcome (``running``, ``failed``); ``active`` is every state but ``ended``.
         """
-        where, values = _conditions(project=project, state=state)
+        where, values = _conditions(project=project, state=state, since=since)
 
         def work(db: sqlite3.Connection) -> list[dict[str, Any]]:
             db = self._file.complete(db)

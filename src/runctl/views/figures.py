@@ -30,8 +30,10 @@ def render(figures: Mapping[str, Any], *, style: Style) -> str:
     active = f", {figures['active']} active" if figures["active"] else ""
     lines = [
         f"{text.count(figures['runs'], 'runs')}: {(outcomes + active).removeprefix(', ')}",
-        f"success rate {percent(figures['success_rate'])}; a script ran {_time(figures['duration']['p50'])} (p50), "
-        f"{_time(figures['duration']['p95'])} (p95)",
+        (
+            f"success rate {percent(figures['success_rate'])}; a script ran {_time(figures['duration']['p50'])} (p50), "
+            f"{_time(figures['duration']['p95'])} (p95)"
+        ),
     ]
     if figures["steps"]:
         rows = [
