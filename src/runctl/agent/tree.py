@@ -121,7 +121,7 @@ def _fill(
 ) -> bool:
     """Folders and files first, links last: so nothing is ever written through a link of the tree."""
     made = {b""}
-    for done, entry in enumerate(sorted(entries, key=lambda entry: entry["type"] == "link")):
+    for done, entry in enumerate(sorted(entries, key=_order)):
         if cancelled():
             return False
         progress(done, len(entries), entry["path"])
@@ -136,6 +136,11 @@ def _fill(
             detail = "another entry has the same name on this machine"
             raise AgentFailure("tree-unsafe", path=entry["path"], detail=detail) from error
     return True
+
+
+def _order(entry: dict[str, Any]) -> tuple[bool, str]:
+    """Links last; else by path, so that the files of one folder are made together."""
+    return entry["type"] == "link", entry["path"]
 
 
 def _folders(base: bytes, name: bytes, made: set[bytes]) -> None:
@@ -173,11 +178,16 @@ def _copy(entry: dict[str, Any], target: bytes, home: Home) -> None:
 
 def _copy_bytes(source: int, copy: int) -> str:
     state = sha256()
-    while True:
-        part = os.read(source, CHUNK)
+    left = os.fstat(source).st_size
+    while left:
+        part = os.read(
+            source, min(left, CHUNK)
+        )  # no more than there is: a buffer costs more than a small file
         if not part:
-            return state.hexdigest()
+            break
+        left -= len(part)
         state.update(part)
         view = memoryview(part)
         while view:
             view = view[os.write(copy, view) :]
+    return state.hexdigest()
