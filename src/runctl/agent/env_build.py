@@ -81,7 +81,8 @@ class Builder:
         from runctl.agent import gate, gate_installed  # noqa: PLC0415 - only with --deps background
 
         site = self.place.site_packages()
-        self.story.names(self._direct_names())
+        bare = {item.partition(".")[0] for item in os.listdir(site)}
+        self.story.names(self._direct_names(), bare=bare)
         self.story.write_state(state="installing")
         make_folder(os.path.join(site, "_runctl_gate"))
         files = {"_runctl_gate/__init__.py": ""}

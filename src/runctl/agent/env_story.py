@@ -59,9 +59,10 @@ class Story:
         """Close the log. Safe to repeat."""
         self._log.close()
 
-    def names(self, names: list[str]) -> None:
-        """Which distributions are asked for, for the gate."""
+    def names(self, names: list[str], *, bare: set[str]) -> None:
+        """For the gate: which distributions are asked for, and which modules were there before."""
         self._state["names"] = sorted(names)
+        self._state["bare"] = sorted(bare)
 
     def notice(self, text: str, level: str = "info") -> None:
         """Something the user should read."""

@@ -5,7 +5,7 @@ process of the environment, while its installation runs. It therefore imports no
 nothing but what the interpreter has loaded anyway. Around the environment's folder ENV it reads::
 
     ENV/.runctl.json        exists: complete, the gate opens for good and removes itself
-    ENV.state.json          {"state": "installing" | "failed", "builder": [pid, start], "reason", "names": [...]}
+    ENV.state.json          {"state": "installing" | "failed", "builder": [pid, start], "reason", "names": [...], "bare": [...]}
     ENV.waiting/PID-N       written by the gate: the name an import waits for; the installer tells it as an event
 
 A distribution may be imported when it and everything it requires is in place (``gate_installed``). A package that is
@@ -14,6 +14,7 @@ half written is never looked at, because this finder answers before any other.
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 import time
@@ -73,7 +74,10 @@ class Gate:
         self.waiting = env + ".waiting"
         self.index: dict[
             str, tuple[set[str], set[str]]
-        ] = {}  # file name of a dist-info in place → (its modules, the names it requires)
+        ] = {}  # in place: name → (its modules, the names it requires)
+        self.inside: set[int] = (
+            set()
+        )  # threads that are in the gate: what the gate itself imports does not wait
         self.count = 0
 
     # What the import system calls.
@@ -85,11 +89,38 @@ class Gate:
 
         Raises ModuleNotFoundError with the installer's reason when the installation failed and it is not there.
         """
-        if self._open():
+        thread = _thread.get_ident()
+        if self._open() or thread in self.inside:
             return None
+        self.inside.add(thread)
+        try:
+            return self._answer(name, path)
+        finally:
+            self.inside.discard(thread)
+
+    def find_distributions(self, context: Any = None) -> Iterator[Any]:
+        """For ``importlib.metadata``: a question about one distribution waits for it; the others then answer."""
+        name = getattr(context, "name", None)
+        thread = _thread.get_ident()
+        if name and thread not in self.inside and not self._open():
+            self.inside.add(thread)
+            try:
+                self._wait(name, lambda: self._complete(_normal(name), set()))
+            finally:
+                self.inside.discard(thread)
+        return iter(())
+
+    def invalidate_caches(self) -> None:
+        """Nothing is cached that could be stale."""
+
+    # Whether it concerns us.
+
+    def _answer(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
         top = name.partition(".")[0]
         if top in NEVER or top in getattr(sys, "stdlib_module_names", ()):
             return None
+        if top in (self._read().get("bare") or ()):
+            return None  # came with the bare environment
         if path is None:
             elsewhere = self._elsewhere(name)
             if elsewhere is not None:
@@ -103,23 +134,12 @@ class Gate:
             )
         return None
 
-    def find_distributions(self, context: Any = None) -> Iterator[Any]:
-        """For ``importlib.metadata``: a question about one distribution waits for it; the others then answer."""
-        name = getattr(context, "name", None)
-        if name and not self._open():
-            self._wait(name, lambda: self._complete(_normal(name), set()))
-        return iter(())
-
-    def invalidate_caches(self) -> None:
-        """Nothing is cached that could be stale."""
-
-    # Whether it concerns us.
-
     def _open(self) -> bool:
         if not os.path.exists(self.done):
             return False
         if self in sys.meta_path:
-            sys.meta_path.remove(self)
+            # A new list: the import that asks is walking along the old one and must not skip its next finder.
+            sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
             import importlib
             import site
 
@@ -244,7 +264,7 @@ def _holds_python(spec: ModuleSpec) -> bool:
 
 def _is_query() -> bool:
     """Whether the question is ``importlib.util.find_spec``, which answers None rather than raise."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the one way to know who asks
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - the one way to know who asks
     while frame is not None and frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
         frame = frame.f_back
     name = frame.f_code.co_filename if frame is not None else ""
