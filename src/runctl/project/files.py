@@ -200,7 +200,7 @@ class _Walk:
         if mode & 0o444 != 0o444 and not os.access(os.path.join(frame.folder, raw), os.R_OK):
             self._problems.append(Problem(path, "it cannot be read: permission denied", fatal=True))
             return
-        hidden = _by_content(self._rules, frame, raw, found)
+        hidden = _by_content(self._rules, frame, raw, found) if raw.endswith(".json") else None
         if hidden is not None:
             self._secrets.append(hidden.left_out(path, is_dir=False))
             return
@@ -344,7 +344,7 @@ def _by_itself(rules: Rules, frame: Frame, raw: str, found: Verdict) -> Verdict:
 
 def _by_content(rules: Rules, frame: Frame, raw: str, found: Verdict) -> Verdict | None:
     """The verdict on a file whose name may be that of a key; None when it is none."""
-    if not raw.endswith(".json") or not builtin.MAYBE_SECRET.fullmatch(raw):
+    if not builtin.MAYBE_SECRET.fullmatch(raw):
         return None
     try:
         with open(os.path.join(frame.folder, raw), "rb") as file:

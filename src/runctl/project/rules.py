@@ -170,9 +170,9 @@ class Rules:
             rule = self._exclude.match(name, key, is_dir, self.start)
             if rule is not None and not rule.negated:
                 return Verdict(travels=False, rule=rule, level="exclude")
-        found = self._included(frame, name, key, is_dir=is_dir) or self._by_files(
-            frame, name, key, is_dir=is_dir
-        )
+        found = self._included(frame, name, key, is_dir=is_dir) if self._include else None
+        if found is None:
+            found = self._by_files(frame, name, key, is_dir=is_dir)
         if found.travels and not found.named:
             rule = self._excluded.match(name, key, is_dir)
             if rule is not None and not self._is_code(frame, name):
@@ -187,8 +187,6 @@ class Rules:
         return found
 
     def _included(self, frame: Frame, name: str, key: str, *, is_dir: bool) -> Verdict | None:
-        if not self._include:
-            return None
         rule = self._include.match(name, key, is_dir, self.start)
         if rule is None:
             return frame.taken

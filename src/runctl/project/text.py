@@ -73,4 +73,4 @@ def nearest(text: str, candidates: Iterable[str], *, limit: int = 3) -> list[str
             scored.append((-score, candidate))
     scored.sort()
     # One that is much less like it than the best only distracts.
-    return [candidate for score, candidate in scored[:limit] if score <= scored[0][0] + 0.2]
+    return [candidate for score, candidate in scored[:limit] if score <= scored[0][0] + 0.15]
