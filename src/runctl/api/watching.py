@@ -189,7 +189,7 @@ def cancel(
     allowed = rt.config.number("grace_seconds") if grace is None else grace
     status = agent.call(
         "cancel", {"run": run.id, "grace": allowed, "reason": "cancelled by its owner"}, cancel=rt.cancel
-    )
+    )["status"]
     deadline = rt.clock.monotonic() + (allowed or 0.0) + SETTLE_WAIT
     while wait and status["state"] != RunState.ENDED:
         if rt.clock.monotonic() > deadline:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runctl.cli import parsing
-from runctl.cli.main import COMMANDS, forget_stdout, root_help, version_line
+from runctl.cli.main import COMMANDS, TELLS_EVENTS, forget_stdout, root_help, version_line
 from runctl.cli.session import Session, options_from
 from runctl.core.errors import InternalError, RunctlError
 
@@ -25,7 +25,7 @@ def dispatch(argv: Sequence[str]) -> int:
     ``BrokenPipeError`` of stdout gives 141, Ctrl+C 130, a ``RunctlError`` its own ``exit_code``, anything else 70.
     """
     line = parsing.read(argv)
-    session = Session(options_from(line.globals))
+    session = Session({**options_from(line.globals), "alone": line.command not in TELLS_EVENTS})
     try:
         return _guarded(line, session)
     finally:

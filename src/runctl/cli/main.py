@@ -35,6 +35,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 # commands whose script takes arguments after `--`
 TAKES_SCRIPT_ARGS = frozenset({"train"})
 
+# commands that print events under --json; the others print one value
+TELLS_EVENTS = frozenset({"train", "attach"})
+
 # spellings, the name of the value (empty: a flag), help
 GLOBAL_OPTIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("--json",), "", "one JSON object per event on stdout, errors included"),

@@ -23,6 +23,7 @@ class Options(NamedTuple):
     """The global options of this command line, with the settings that stand behind those that were not given."""
 
     json: bool = False
+    alone: bool = True  # with json: the command prints one value; events would spoil it
     quiet: bool = False
     verbose: bool = False
     debug: bool = False

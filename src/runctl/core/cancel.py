@@ -70,7 +70,7 @@ class CancelToken:
     def check(self) -> None:
         """Raise ``Cancelled`` if somebody asked to stop."""
         if self.cancelled:
-            raise Cancelled(self.reason)
+            raise Cancelled(what=self.reason)
 
     def wait(self, seconds: float) -> bool:
         """Wait at most ``seconds``, in slices a signal can interrupt; true when cancelled."""

@@ -6,8 +6,7 @@ two spaces, so that it can be pasted; other lines are prose.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runctl.core import errors
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """One known failure: family, words as templates, and a longer text for the troubleshooting guide."""
 
     family: type[errors.RunctlError]

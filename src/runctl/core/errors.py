@@ -139,9 +139,9 @@ class InternalError(RunctlError):
 
 
 class Cancelled(RunctlError):
-    """Somebody asked to stop. Never swallowed, never left unbounded."""
+    """Somebody asked to stop. Never swallowed, never left unbounded. ``what`` is who or what asked."""
 
     exit_code = 130
 
-    def __init__(self, reason: str = "cancelled") -> None:
-        super().__init__("cancelled", what=reason)
+    def __init__(self, code: str = "cancelled", *, what: str = "cancelled", **more: Any) -> None:
+        super().__init__(code, what=what, **more)

@@ -192,7 +192,9 @@ class Run:
     price_per_hour: str = "0"
     code: str = ""  # digest of the code tree
     env_key: str = ""
-    error: Mapping[str, Any] | None = None  # the agent's {"code", "facts"} when it was not the script that failed
+    error: Mapping[str, Any] | None = (
+        None  # the agent's {"code", "facts"} when it was not the script that failed
+    )
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values; the shape ``runctl runs --json`` documents."""

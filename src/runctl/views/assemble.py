@@ -51,7 +51,7 @@ def _face(
     if face == "json":
         from runctl.views.jsonlines import JsonLines  # noqa: PLC0415 - one face is used
 
-        return JsonLines(streams, debug=options.debug)
+        return JsonLines(streams, debug=options.debug, alone=options.alone)
     if face == "quiet":
         from runctl.views.quiet import Quiet  # noqa: PLC0415
 

@@ -41,6 +41,10 @@ class ViewOptions(Protocol):
         """One JSON object per event on stdout."""
 
     @property
+    def alone(self) -> bool:
+        """With ``json``: stdout is for one value that the command prints, not for events."""
+
+    @property
     def quiet(self) -> bool:
         """Nothing on stderr but errors."""
 

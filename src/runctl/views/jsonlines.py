@@ -76,15 +76,23 @@ class JsonLines:
     Args:
         streams: its stdout takes the lines.
         debug: whether an error carries its traceback.
+        alone: stdout belongs to one JSON value that the command itself prints; of the events only warnings are
+            shown, on stderr, and errors.
         now: seconds since the epoch, for ``ts``.
     """
 
     def __init__(
-        self, streams: Streams, *, debug: bool = False, now: Callable[[], float] = time.time
+        self,
+        streams: Streams,
+        *,
+        debug: bool = False,
+        alone: bool = False,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.run = ""
         self._streams = streams
         self._debug = debug
+        self._alone = alone
         self._now = now
         self._lock = threading.RLock()
         self._cutter = OutputCutter()
@@ -96,6 +104,10 @@ class JsonLines:
         Raises ``BrokenPipeError`` when nobody reads.
         """
         with self._lock:
+            if self._alone and not isinstance(event, events.Failed):
+                if isinstance(event, events.Notice) and event.level == "warning":
+                    self._streams.say(f"warning: {event.text}")
+                return
             match event:
                 case events.Output():
                     for piece in self._cutter.feed(event):
