@@ -136,4 +136,5 @@ def split_script_args(
             have_script = True
         else:
             theirs.append(word)
+            in_unknown = False  # an option has one value, or it could be anything
     return own, theirs
