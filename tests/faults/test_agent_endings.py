@@ -25,6 +25,7 @@ STUBBORN = (
 # Leaves its parent, its session, its group and its environment behind, and says where it went.
 DAEMON = (
     "import os, sys, time\n"
+    "gone, held = os.pipe()\n"
     "if os.fork() == 0:\n"
     "    os.setsid()\n"
     "    if os.fork() == 0:\n"
@@ -32,6 +33,8 @@ DAEMON = (
     "        os.execve('/bin/sleep', ['sleep', '300'], {})\n"
     "    os._exit(0)\n"
     "os.wait()\n"
+    "os.close(held)\n"
+    "os.read(gone, 1)\n"  # ends when the daemon has become another program
 )
 
 
