@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -186,8 +187,9 @@ def test_a_bug_is_shown_without_a_traceback_unless_asked(world: World) -> None:
     broken.mkdir()
     # a module that shadows one of the standard library's: the nearest thing to a bug one can have from outside
     (broken / "string.py").write_text("raise ZeroDivisionError('made for the test')\n")
-    quiet = world.runctl("explain", PYTHONPATH=str(broken))
-    loud = world.runctl("explain", "--debug", PYTHONPATH=str(broken))
+    path = os.pathsep.join(filter(None, (str(broken), world.env.get("PYTHONPATH"))))
+    quiet = world.runctl("explain", PYTHONPATH=path)
+    loud = world.runctl("explain", "--debug", PYTHONPATH=path)
     assert (quiet.code, quiet.out) == (70, "")
     assert quiet.err.startswith("error[bug]: runctl has a bug: ZeroDivisionError: made for the test\n")
     assert "Traceback" not in quiet.err
