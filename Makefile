@@ -17,7 +17,12 @@ help: ## what each target does
 demo: .venv/.ready ## train a real model on real data on this machine, and look at the result
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-test: .venv/.ready check ## every check and every test
+.venv/wheels/.ready: .venv/.ready tests/wheels.sh examples/digits/requirements.txt
+	@echo "fetching what the examples install (once)"
+	@sh tests/wheels.sh .venv/wheels
+	@touch $@
+
+test: .venv/.ready check .venv/wheels/.ready ## every check and every test
 	sh tests/netns.sh $(BIN)/python -m pytest -n 2 --dist loadgroup tests
 
 check: .venv/.ready ## format, lint, types, import rules, dead code, the agent's Python version

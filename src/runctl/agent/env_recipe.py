@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 
-from runctl.agent import pythons
+from runctl.agent import pip_settings, pythons
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Recipe:
         if not file:
             return []
         if self.installer == "uv":
-            return [uv, "pip", "install", "--python", self.place.python, "-r", file]
+            flags = pip_settings.uv_flags(os.environ)
+            return [uv, "pip", "install", *flags, "--python", self.place.python, "-r", file]
         pip = pip or [self.interpreter.path, "-m", "pip", "--python", self.place.python]
         return [*pip, "install", "--no-input", "--disable-pip-version-check", "-r", file]
 

@@ -20,7 +20,6 @@ _WORDS = {
     "index-url": (("UV_DEFAULT_INDEX", "UV_INDEX_URL"), " "),
     "extra-index-url": (("UV_EXTRA_INDEX_URL", "UV_INDEX"), " "),
     "find-links": (("UV_FIND_LINKS",), ","),
-    "no-index": (("UV_NO_INDEX",), " "),
     "constraint": (("UV_CONSTRAINT",), " "),
     "trusted-host": (("UV_INSECURE_HOST",), " "),
     "cert": (("SSL_CERT_FILE",), " "),
@@ -32,7 +31,7 @@ def pip_options(env: Mapping[str, str], *, prefix: str = sys.prefix) -> dict[str
     found: dict[str, str] = {}
     for path in _files(env, prefix):
         found.update(_read(path))
-    for name in _WORDS:
+    for name in (*_WORDS, "no-index"):
         value = env.get("PIP_" + name.upper().replace("-", "_"), "")
         if value:
             found[name] = value
@@ -47,22 +46,24 @@ def for_uv(env: Mapping[str, str], *, prefix: str = sys.prefix) -> dict[str, str
     """
     options = pip_options(env, prefix=prefix)
     if _uv_is_configured(env):
-        for name in ("index-url", "extra-index-url", "find-links", "no-index"):
+        for name in ("index-url", "extra-index-url", "find-links"):
             options.pop(name, None)
+    options.pop("no-index", None)  # see uv_flags
     added: dict[str, str] = {}
     for name, value in options.items():
         variables, separator = _WORDS[name]
         if any(env.get(variable) for variable in variables):
             continue
-        if name == "no-index":
-            if value.strip().lower() not in ("1", "true", "yes", "on"):
-                continue
-            added[variables[0]] = "1"
-            continue
         added[variables[0]] = separator.join(value.split())
     if "UV_EXTRA_INDEX_URL" in added and not env.get("UV_INDEX_STRATEGY"):
         added["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return added
+
+
+def uv_flags(env: Mapping[str, str], *, prefix: str = sys.prefix) -> list[str]:
+    """What of pip's settings uv takes as a flag only: ``no-index`` (uv has no variable for it)."""
+    said = pip_options(env, prefix=prefix).get("no-index", "").strip().lower()
+    return ["--no-index"] if said in ("1", "true", "yes", "on") and not _uv_is_configured(env) else []
 
 
 def _files(env: Mapping[str, str], prefix: str) -> list[str]:
@@ -94,7 +95,7 @@ def _read(path: str) -> dict[str, str]:
     for section in ("global", "install"):
         if parser.has_section(section):
             found.update({key.replace("_", "-"): value for key, value in parser.items(section) if value})
-    return {key: value for key, value in found.items() if key in _WORDS}
+    return {key: value for key, value in found.items() if key in (*_WORDS, "no-index")}
 
 
 def _uv_is_configured(env: Mapping[str, str]) -> bool:

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Fetch, once, what the examples install, so that the tests can install it without a network: wheels.sh FOLDER
+# torch is fetched as its CPU build only (200 MB, where the usual build is several GB with CUDA); where pip cannot get
+# that one, the test that needs it is skipped and says so.
+set -eu
+python="$(dirname "$0")/../.venv/bin/python"
+"$python" -m pip download --quiet --only-binary :all: --dest "$1" -r "$(dirname "$0")/../examples/digits/requirements.txt"
+"$python" -m pip download --quiet --only-binary :all: --dest "$1" 'torch==2.13.0+cpu' 2>/dev/null ||
+    echo "tests: pip finds no CPU build of torch; the test that trains with it will be skipped" >&2
