@@ -135,8 +135,10 @@ def _gauge(step: Step, style: Style) -> tuple[str, int]:
 
 def _quiet(step: Step, *, now: float, width: int, style: Style) -> str:
     note = f"still working, quiet for {text.duration(step.silent(now))}"
-    last = text.safe(step.item)
-    return style.clip(f"{note}; last: {last}" if last else note, width)
+    room = width - text.cells(note) - len("; last: ")
+    if step.item and room >= 8:
+        note += f"; last: {style.clip(text.safe(step.item), room)}"
+    return style.clip(note, width)
 
 
 def _pace(step: Step, *, now: float, width: int, style: Style, amount: bool) -> str:

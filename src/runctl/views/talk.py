@@ -35,7 +35,7 @@ def remark(
 def _folded(words: str, width: int | None) -> list[str]:
     """Words wrapped with a hanging indent, or on one line. A line that starts with two spaces is a command: whole."""
     lines: list[str] = []
-    for line in words.splitlines() or [""]:
+    for line in words.strip("\n").split("\n"):
         if width is None or line.startswith("  "):
             lines.append(text.safe(line))
         else:

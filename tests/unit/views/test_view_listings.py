@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runctl.views import plan, text
+from runctl.views.style import Style
+from runctl.views.table import Column, table
+
+COLUMNS = (
+    Column("NAME"),
+    Column("STATE", state=True),
+    Column("SCRIPT", flexible=True),
+    Column("SECONDS", right=True),
+)
+ROWS = [
+    ("brave-otter-7k2m", "succeeded", "training/very/deep/folder/train.py", "12.5"),
+    ("calm-fox-1a2b", "failed", "t.py", "1234.0"),
+]
+
+
+def test_a_piped_table_is_whole_and_aligned():
+    assert table(COLUMNS, ROWS) == (
+        "NAME              STATE      SCRIPT                              SECONDS\n"
+        "brave-otter-7k2m  succeeded  training/very/deep/folder/train.py     12.5\n"
+        "calm-fox-1a2b     failed     t.py                                 1234.0"
+    )
+
+
+def test_a_narrow_table_cuts_the_flexible_column_alone():
+    assert table(COLUMNS, ROWS, width=60) == (
+        "NAME              STATE      SCRIPT                  SECONDS\n"
+        "brave-otter-7k2m  succeeded  training/ve…r/train.py     12.5\n"
+        "calm-fox-1a2b     failed     t.py                     1234.0"
+    )
+
+
+def test_colour_is_on_states_and_the_header_only():
+    lines = table(COLUMNS, ROWS, style=Style(color=True)).splitlines()
+    assert lines[0].startswith("\x1b[1mNAME")
+    assert lines[1].count("\x1b[") == 2
+    assert "\x1b[32msucceeded\x1b[0m" in lines[1]
+    assert "\x1b[31mfailed\x1b[0m     t.py" in lines[2]
+
+
+def test_no_rows_is_a_header():
+    assert table(COLUMNS, []) == "NAME  STATE  SCRIPT  SECONDS"
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=5), st.integers(30, 80))
+def test_cells_cannot_break_the_lines(rows, width):
+    lines = table((Column("A", flexible=True), Column("B", flexible=True)), rows, width=width).split("\n")
+    assert len(lines) == len(rows) + 1
+    assert all(text.cells(line) <= width for line in lines)
+
+
+class Line(NamedTuple):
+    symbol: str
+    what: str
+    detail: str = ""
+
+
+class Planned(NamedTuple):
+    name: str
+    content: tuple[Line, ...]
+
+    def lines(self) -> tuple[Line, ...]:
+        return self.content
+
+
+PLAN = Planned(
+    "brave-otter-7k2m",
+    (
+        Line("=", "machine this", "2 cores, 8.0 GB memory, 100.0 GB disk free, no GPU"),
+        Line("$", "0 USD an hour", "nothing is bought"),
+        Line("=", "project /home/u/digits", "nearest pyproject.toml"),
+        Line(">", "send 10 files, 1.5 MB", "of 42 files, 3.0 MB; tree 0123456789ab"),
+        *(Line(">", f"  src/part_{index}.py", f"{index}.0 kB") for index in range(10)),
+        Line("-", "checkpoints/", "built in"),
+        Line(
+            "!",
+            "left out: .env",
+            "looks like a secret; name it under `secrets` in .runctl.toml if it has to travel",
+        ),
+        Line("+", "environment /home/u/.runctl/envs/0123456789abcdef0123456789abcdef", "uv.lock; uv"),
+        Line("%", "uv sync --frozen --no-install-project --python 3.11 --project /home/u/.runctl/envs/0123"),
+        Line("+", "run folder", "code, output, events, checkpoints"),
+        Line("%", "python3 training/train.py --epochs 20", "in /home/u/.runctl/runs/1/code"),
+    ),
+)
+
+
+def test_the_plan_in_sections():
+    assert plan.render(PLAN, width=80) == "\n".join(
+        [
+            "Plan for brave-otter-7k2m",
+            "",
+            "Uses what is there",
+            "  = machine this            2 cores, 8.0 GB memory, 100.0 GB disk free, no GPU",
+            "  = project /home/u/digits  nearest pyproject.toml",
+            "",
+            "Leaves out",
+            "  - checkpoints/  built in",
+            "",
+            "Sends",
+            "  > send 10 files, 1.5 MB  of 42 files, 3.0 MB; tree 0123456789ab",
+            *(f"  >   src/part_{index}.py        {index}.0 kB" for index in range(8)),
+            "      and 2 more; --verbose lists all",
+            "",
+            "Creates",
+            "  + environment /home/u/.runctl/envs/0123456789abcdef0123456789abcdef",
+            "      uv.lock; uv",
+            "  + run folder  code, output, events, checkpoints",
+            "",
+            "Runs",
+            "  % uv sync --frozen --no-install-project --python 3.11 --project /home/u/.runctl/envs/0123",
+            "  % python3 training/train.py --epochs 20",
+            "      in /home/u/.runctl/runs/1/code",
+            "",
+            "Costs",
+            "  $ 0 USD an hour  nothing is bought",
+            "",
+            "Mind",
+            "  ! left out: .env  looks like a secret; name it under `secrets` in .runctl.toml",
+            "                    if it has to travel",
+        ]
+    )
+
+
+def test_verbose_lists_every_file():
+    shown = plan.render(PLAN, verbose=True)
+    assert "src/part_9.py" in shown
+    assert "more" not in shown
+    assert "src/part_9.py" not in plan.render(PLAN)
+
+
+def test_a_plan_at_forty_columns_cuts_nothing_and_wraps_details():
+    shown = plan.render(PLAN, width=40)
+    for line in PLAN.content[:6]:
+        assert line.what in shown
+    details = [line for line in shown.splitlines() if line.startswith("      ") and "0123456789" not in line]
+    assert all(len(line) <= 40 for line in details)
