@@ -6,6 +6,7 @@ Every mistake becomes a ``UsageError`` in runctl's own shape, with the line that
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from runctl.cli.main import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
@@ -81,6 +82,25 @@ def _wrong_value(option: str, value: str | None) -> RunctlError:
     return error
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Knows its width: argparse makes a formatter for every option it is told of, and would load shutil to ask."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        settings.setdefault("width", _columns() - 2)
+        super().__init__(prog, **settings)
+
+
+def _columns() -> int:
+    """The width of the terminal, as ``shutil.get_terminal_size`` finds it."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with runctl's manners: no abbreviations, no exit, no stderr; mistakes are raised.
 
@@ -89,7 +109,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         settings.setdefault("allow_abbrev", False)
-        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        settings.setdefault("formatter_class", _Formatter)
         super().__init__(**settings)
         self.color = False  # 3.14 would colour the help of its own accord
         self._positionals.title = "arguments"
