@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
 from runctl.project import config as layers
+from runctl.project.config_file import PROJECT_FILE, Problem, nearest_key
 from runctl.project.places import user_config
 from runctl.project.settings import (
     SECTIONS,
@@ -150,7 +151,7 @@ def _setting(key: str) -> tuple[Setting, str]:
         return SETTINGS[key], ""
     if name == "env" and variable:
         return SETTINGS["env"], variable
-    near = layers.nearest_key(key)
+    near = nearest_key(key)
     if name in SECTIONS and not near:
         near = next(known_key for known_key in SETTINGS if known_key.startswith(f"{name}."))
     hint = [f"  runctl config get {near}"] if near else []
@@ -215,7 +216,7 @@ def _file_to_write(args: argparse.Namespace, session: Session) -> Path:
 
     root = find_root(session.cwd)
     if args.project or root.marker is not None:
-        return root.path / layers.PROJECT_FILE
+        return root.path / PROJECT_FILE
     return user_config(session.env)
 
 
@@ -257,11 +258,11 @@ def _validate(args: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _problem_json(problem: layers.Problem) -> dict[str, Any]:
+def _problem_json(problem: Problem) -> dict[str, Any]:
     return {**problem._asdict(), "message": str(problem)}
 
 
-def _target_problems(config: layers.Config) -> list[layers.Problem]:
+def _target_problems(config: layers.Config) -> list[Problem]:
     """What the target itself has to say: its name is one of the registry's."""
     from runctl import registry  # noqa: PLC0415 - only to validate
     from runctl.core.errors import UsageError  # noqa: PLC0415 - as above
@@ -269,14 +270,14 @@ def _target_problems(config: layers.Config) -> list[layers.Problem]:
     try:
         registry.provider(config.text("target"))
     except UsageError as error:
-        return [layers.Problem(config.origin("target"), None, None, "target", f"{error.what}; {error.why}")]
+        return [Problem(config.origin("target"), None, None, "target", f"{error.what}; {error.why}")]
     return []
 
 
-def _recorded_secrets(config: layers.Config) -> list[layers.Problem]:
+def _recorded_secrets(config: layers.Config) -> list[Problem]:
     """Variables in ``env`` that look like secrets: they would be recorded with every run."""
     return [
-        layers.Problem(
+        Problem(
             config.origin(f"env.{name}"),
             None,
             None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runctl.core.catalogue import known
-from runctl.project.config import PROJECT_FILE
+from runctl.project.config_file import PROJECT_FILE
 from runctl.project.settings import SETTINGS
 
 if TYPE_CHECKING:

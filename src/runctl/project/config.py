@@ -10,60 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runctl.core.catalogue import known
+from runctl.project.config_file import (
+    PROJECT_FILE,
+    PYPROJECT,
+    ConfigFile,
+    Problem,
+    entries,
+    nearest_key,
+    open_file,
+    problem_at,
+    shown_path,
+)
 from runctl.project.places import user_config
-from runctl.project.settings import SECTIONS, SETTINGS, Setting, WrongValueError, check, from_text, shown
+from runctl.project.settings import SETTINGS, Setting, WrongValueError, check, from_text, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runctl.core.errors import RunctlError
 
-PROJECT_FILE = ".runctl.toml"
-PYPROJECT = "pyproject.toml"
-
-
-class Problem(NamedTuple):
-    """Something wrong with a setting: where (file, line, column; or a variable's name), what, and the nearest key."""
-
-    where: str
-    line: int | None
-    column: int | None
-    key: str
-    text: str
-    near: str = ""
-
-    def __str__(self) -> str:
-        numbers = "".join(f":{number}" for number in (self.line, self.column) if number is not None)
-        hint = f'; did you mean "{self.near}"?' if self.near else ""
-        return f"{self.where}{numbers}: {self.text}{hint}"
-
-
-class _File:
-    """A configuration file as read: its tables, and where each key stands (worked out when somebody asks)."""
-
-    def __init__(
-        self, path: Path, shown_as: str, text: str, table: Mapping[str, Any], prefix: tuple[str, ...]
-    ) -> None:
-        self.path, self.shown, self.text, self.table, self.prefix = path, shown_as, text, table, prefix
-        self._places: dict[tuple[str, ...], tuple[int, int]] | None = None
-
-    def place(self, path: tuple[str, ...]) -> tuple[int | None, int | None]:
-        from runctl.project import toml_lines  # noqa: PLC0415 - only for messages and --origin
-
-        if self._places is None:
-            self._places = toml_lines.places(self.text)
-        return toml_lines.place(self._places, self.prefix + path) or (None, None)
-
-    def origin(self, path: tuple[str, ...]) -> str:
-        line, _ = self.place(path)
-        return self.shown if line is None else f"{self.shown}:{line}"
-
 
 class _Origin(NamedTuple):
     """Where a value comes from: a file and the path of the key in it, or plain words."""
 
     words: str
-    file: _File | None = None
+    file: ConfigFile | None = None
     path: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -212,6 +183,10 @@ def invalid(problems: Iterable[Problem]) -> RunctlError:
     return known("config-invalid", why="\n".join(lines), count=count)
 
 
+def _named(key: str, error: Exception) -> str:
+    return f'"{key}": {error}'
+
+
 def find_project_file(start: Path) -> Path | None:
     """The file with the settings of the project around ``start``, None when it has none.
 
@@ -245,106 +220,21 @@ def _candidate(folder: str) -> bool:
 
 def _add_file(config: Config, path: Path, start: Path, *, kind: str) -> list[Problem]:
     """Lay a file over ``config``; gives what is wrong with it."""
-    opened = _open(path, _shown_path(path, start))
+    opened = open_file(path, shown_path(path, start))
     if isinstance(opened, Problem):
         return [opened]
     problems: list[Problem] = []
-    for key, keys, value in _entries(opened, opened.table, problems):
+    for key, keys, value in entries(opened, opened.table, problems):
         setting = SETTINGS[key]
         try:
             right = check(setting, value)
             if key == "log.file" and right:
                 right = _log_path(right, path.parent, kind)
         except WrongValueError as error:
-            problems.append(_problem(opened, keys, _named(key, error)))
+            problems.append(problem_at(opened, keys, _named(key, error)))
             continue
         config._put(setting, right, _Origin("", opened, keys))  # noqa: SLF001 - building it
     return sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0))
-
-
-def _named(key: str, error: Exception) -> str:
-    return f'"{key}": {error}'
-
-
-def _problem(file: _File, keys: tuple[str, ...], text: str, near: str = "") -> Problem:
-    line, column = file.place(keys)
-    return Problem(file.shown, line, column, ".".join(keys), text, near)
-
-
-def _open(path: Path, shown_as: str) -> _File | Problem:
-    import tomllib  # noqa: PLC0415 - there is a file
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Problem(shown_as, None, None, "", f"cannot be read: {error.strerror}")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return Problem(shown_as, line, None, "", "is not UTF-8 text")
-    try:
-        table = tomllib.loads(text)
-    except RecursionError:
-        return Problem(shown_as, None, None, "", "invalid TOML: nested too deeply")
-    except ValueError as error:  # TOMLDecodeError, or a number or date Python cannot hold
-        return _invalid_toml(shown_as, str(error))
-    prefix: tuple[str, ...] = ()
-    if path.name == PYPROJECT:
-        prefix = ("tool", "runctl")
-        tool = table.get("tool", {})
-        table = tool.get("runctl", {}) if isinstance(tool, dict) else {}
-        if not isinstance(table, dict):
-            return Problem(shown_as, None, None, "tool.runctl", '"tool.runctl" needs to be a table')
-    return _File(path, shown_as, text, table, prefix)
-
-
-def _invalid_toml(shown_as: str, message: str) -> Problem:
-    import re  # noqa: PLC0415 - only for this message
-
-    at = re.search(r" \(at line (\d+), column (\d+)\)\Z", message)
-    reason = message[: at.start()] if at else message.removesuffix(" (at end of document)")
-    line, column = (int(at[1]), int(at[2])) if at else (None, None)
-    end = "" if at else ", at the end of the file"
-    return Problem(shown_as, line, column, "", f"invalid TOML: {reason[:1].lower()}{reason[1:]}{end}")
-
-
-def _entries(
-    file: _File, table: Mapping[str, Any], problems: list[Problem], section: str = ""
-) -> Iterable[tuple[str, tuple[str, ...], Any]]:
-    """Known keys with their values; what is not known goes to ``problems``."""
-    for name, value in table.items():
-        key = f"{section}.{name}" if section else name
-        keys = tuple(filter(None, (section, name)))
-        if key in SETTINGS:
-            yield key, keys, value
-        elif not section and name in SECTIONS:
-            if isinstance(value, dict):
-                yield from _entries(file, value, problems, name)
-            else:
-                example = next(s.example for s in SETTINGS.values() if s.key.startswith(f"{name}."))
-                problems.append(
-                    _problem(file, keys, f'"{name}" is a section: write [{name}], then {example}')
-                )
-        else:
-            what = "section" if isinstance(value, dict) and not section else "key"
-            problems.append(_problem(file, keys, f"unknown {what} {shown(key)}", nearest_key(key)))
-
-
-def nearest_key(key: str) -> str:
-    """The setting whose name is most like ``key``, by its dotted name or its last part; empty when none is close."""
-    import difflib  # noqa: PLC0415 - 18 ms, only for a mistake
-
-    wanted = key.lower().replace("-", "_")
-    names: dict[str, str] = {}
-    for name in SETTINGS:
-        names.setdefault(name.rpartition(".")[2], name)
-    names |= {name: name for name in SETTINGS}
-    for text in (wanted, wanted.rpartition(".")[2]):
-        close = difflib.get_close_matches(text, names, n=1, cutoff=0.7)
-        if close:
-            return names[close[0]]
-    return ""
 
 
 def _add_environment(config: Config, env: Mapping[str, str], start: Path) -> list[Problem]:
@@ -399,11 +289,3 @@ def _log_path(value: str, base: Path, kind: str) -> str:
     if kind == "user" and not path.is_absolute():
         raise WrongValueError(f"needs an absolute path or one from ~, not {shown(value)}")
     return str(base / path)
-
-
-def _shown_path(path: Path, start: Path) -> str:
-    """``path`` as a person in ``start`` would write it."""
-    relative = os.path.relpath(path, start)
-    if relative.count("..") <= 3:  # more is harder to read than the whole path
-        return relative
-    return str(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
-from runctl.project.config import PYPROJECT
+from runctl.project.config_file import PYPROJECT
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
