@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from runctl.api.runtime import Runtime
+    from runctl.core.events import Event
     from runctl.core.model import Machine, ProjectPath
     from runctl.engine.plan import Plan
     from runctl.engine.remote import RemoteAgent
@@ -50,6 +52,13 @@ def make_plan(
     Raises:
         UsageError: the script, the project or the settings are wrong.
     """
+    told: list[Event] = []
+
+    def tell(event: Event) -> None:
+        told.append(replace(event, ts=timestamp(rt.clock.now())))
+        caller.emit(event)
+
+    caller, rt = rt, replace(rt, emit=tell)  # what happens while planning belongs to the run's record, too
     found = resolve_script(script, cwd=cwd or Path.cwd(), root=None)
     spec = _spec(rt.config, found.path, args, resume)
     planner = Planner(
@@ -62,7 +71,8 @@ def make_plan(
     )
     run_id, name = names.fresh(now=rt.clock.now().timestamp(), random=os.urandom)
     project = read_project(rt, found.root, found.path)
-    return planner.make(spec, project, run_id=run_id, name=name, secrets=_handed_over(rt))
+    plan = planner.make(spec, project, run_id=run_id, name=name, secrets=_handed_over(rt))
+    return replace(plan, told=tuple(told))
 
 
 def _spec(settings: Config, script: ProjectPath, args: Sequence[str], resume: str | None) -> RunSpec:
@@ -80,11 +90,11 @@ def _spec(settings: Config, script: ProjectPath, args: Sequence[str], resume: st
 
 def _handed_over(rt: Runtime) -> dict[str, str]:
     """The variables named in ``env_from``, from the caller's environment; raises ``variable-unset``."""
-    names = rt.config.items("env_from")
-    unset = [name for name in names if name not in rt.env]
+    wanted = rt.config.items("env_from")
+    unset = [name for name in wanted if name not in rt.env]
     if unset:
         raise known("variable-unset", names=", ".join(unset), origin=rt.config.origin("env_from"))
-    return {name: rt.env[name] for name in names}
+    return {name: rt.env[name] for name in wanted}
 
 
 def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
@@ -183,7 +193,7 @@ def _start(rt: Runtime, plan: Plan, machine: Machine) -> Run:
         try:
             folder = index.folder(run.id)
             write_plan(folder, plan.to_json())
-            recorder.begin(folder, run.id)
+            recorder.begin(folder, run.id, told=plan.told)
             recorder(RunPlanned(plan.to_json()))
             plan.code.snapshot.cache_update.save()
             agent = rt.agent(machine.endpoint, emit=recorder)

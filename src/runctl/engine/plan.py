@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from runctl.core.events import Event
     from runctl.core.model import Offer, RunSpec
     from runctl.project.snapshot import Snapshot
 
@@ -89,6 +90,7 @@ class Plan:
     secret_variables: tuple[str, ...] = ()  # names among them whose values are never written anywhere
     resume_from: str | None = None
     warnings: tuple[str, ...] = ()
+    told: tuple[Event, ...] = field(repr=False, default=())  # what happened while it was made, for the record
 
     @property
     def home(self) -> str:

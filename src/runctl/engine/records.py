@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runctl.engine.folders import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -44,7 +44,7 @@ def timestamp(moment: datetime) -> str:
 class Recorder:
     """An ``Emit`` that writes every event to the run's folder before it passes it on. Safe from several threads.
 
-    Until ``begin`` it only remembers, and writes nothing: a dry run never begins. The script's output is not
+    Until ``begin`` it writes nothing. The script's output is not
     recorded here; it stays whole in ``output.log``.
     """
 
@@ -52,7 +52,6 @@ class Recorder:
         self._emit = emit
         self._clock = clock
         self._lock = threading.Lock()
-        self._held: list[tuple[str, Event]] = []
         self._folder: RunFolder | None = None
         self._run = ""
         self._attempt = 1
@@ -65,21 +64,14 @@ class Recorder:
 
         if not isinstance(event, Output):
             with self._lock:
-                stamped = (timestamp(self._clock.now()), event)
-                if self._folder is None:
-                    self._held.append(stamped)
-                else:
-                    self._write([stamped])
+                self._write([(timestamp(self._clock.now()), event)])
         self._emit(event)
 
-    def begin(self, folder: RunFolder, run_id: str, *, attempt: int = 1) -> None:
-        """Write from now on, what was remembered first. Safe to repeat, also for the next attempt."""
+    def begin(self, folder: RunFolder, run_id: str, *, attempt: int = 1, told: Sequence[Event] = ()) -> None:
+        """Write from now on; first what was ``told`` (each with its own time) before there was a run."""
         with self._lock:
-            self._run, self._attempt = run_id, attempt
-            if self._folder is None:
-                self._folder = folder
-                self._write(self._held)
-                self._held = []
+            self._run, self._attempt, self._folder = run_id, attempt, folder
+            self._write([(event.ts, event) for event in told])
 
     def machine(self, offset: int, lines: bytes) -> None:
         """Keep the machine's event lines that stand at ``offset`` of its file. They are not passed on.

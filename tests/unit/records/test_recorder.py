@@ -44,23 +44,22 @@ def folder(state: Path) -> RunFolder:
     return RunFolder(state, RUN)
 
 
-def test_events_are_held_until_the_run_is_real_then_written_and_always_passed_on(folder: RunFolder) -> None:
+def test_what_was_told_before_there_was_a_run_comes_first_with_its_own_time(folder: RunFolder) -> None:
     heard: list[Event] = []
     recorder = Recorder(heard.append, clock=Stopped())
-    events = [StepStarted("probe", "ask"), StepProgress("probe", 1), StepFinished("probe", 0.5)]
-    for event in events[:2]:
-        recorder(event)
+    recorder(Notice("info", "before there is a run"))
     assert not folder.path.exists(), "a dry run writes nothing"
-    recorder.begin(folder, RUN)
-    recorder(events[2])
+    told = [StepStarted("probe", "ask", ts=iso(100)), StepFinished("probe", 0.5, ts=iso(101))]
+    recorder.begin(folder, RUN, told=told)
+    recorder(StepProgress("sync", 1))
     recorder(Output(0, b"not recorded here"))
     recorder.close()
-    assert heard == [*events, Output(0, b"not recorded here")]
+    assert [event.kind for event in heard] == ["notice", "step.progress", "output"], "told once is enough"
     lines = [json.loads(line) for line in folder.events.read_bytes().splitlines()]
     assert [(line["kind"], line["ts"], line["run"]) for line in lines] == [
-        ("step.started", "1970-01-01T00:00:01.000Z", RUN),
+        ("step.started", iso(100), RUN),
+        ("step.finished", iso(101), RUN),
         ("step.progress", "1970-01-01T00:00:02.000Z", RUN),
-        ("step.finished", "1970-01-01T00:00:03.000Z", RUN),
     ]
     assert folder.events.stat().st_mode & 0o777 == 0o600
 
