@@ -112,8 +112,8 @@ def numpy_files() -> None:
         "b": np.zeros(4, np.float32),
         "names": np.array(["a", "bc"]),
     }
-    np.savez(folder / "ckpt-00010.npz", epoch=np.int64(10), step=500, **arrays)
-    np.savez_compressed(folder / "packed.npz", epoch=3, **arrays)
+    np.savez(folder / "ckpt-00010.npz", epoch=np.int64(10), step=500, **arrays)  # type: ignore[arg-type] # its stub reads every keyword as allow_pickle
+    np.savez_compressed(folder / "packed.npz", epoch=3, **arrays)  # type: ignore[arg-type] # as above
     np.savez(folder / "objects.npz", w=np.zeros(2), extra=np.array([{"a": 1}, None], dtype=object))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from record_samples import a_run, ended, files_below, fill, iso
+from tests.unit.records.record_samples import a_run, ended, files_below, fill, iso
 
 from runctl.core.errors import RunctlError
 from runctl.core.model import Outcome, RunState

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from record_samples import a_run, ended, fill, iso
+from tests.unit.records.record_samples import a_run, ended, fill, iso
 
 from runctl.core.errors import RunctlError
 from runctl.core.model import RunState
@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from dataclasses import replace
-from record_samples import a_run, ended, iso
+from tests.unit.records.record_samples import a_run, ended, iso
 from runctl.core.model import RunState
 from runctl.engine.index import Index
 from runctl.engine.records import StepTime

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_samples import iso
+from tests.unit.records.record_samples import iso
 
 from runctl.core.clock import SystemClock
 from runctl.core.events import Event, Notice, Output, StepFailed, StepFinished, StepProgress, StepStarted

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_samples import a_run, ended, iso
+from tests.unit.records.record_samples import a_run, ended, iso
 
 from runctl.core.model import Outcome, RunState
 from runctl.engine import stats

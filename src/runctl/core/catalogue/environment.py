@@ -1,0 +1,209 @@
+"""Failures of dependencies and their installation."""
+
+from runctl.core import errors
+from runctl.core.catalogue.entry import Known
+
+ENTRIES = {
+    "script-metadata-invalid": Known(
+        errors.UsageError,
+        what="{script}:{line}: the inline metadata cannot be read",
+        why="{detail}",
+        fix=(
+            "a block looks like this, every line starting with a hash:",
+            "  # /// script",
+            '  # dependencies = ["numpy"]',
+            "  # ///",
+        ),
+        explain=(
+            "The script carries its dependencies itself (PEP 723), in a comment block that runctl reads before anything "
+            "else. The block was found but is not complete, stands there twice, or is not TOML. Nothing was started. "
+            "Correct the line named, or remove the block to use the project's files instead."
+        ),
+    ),
+    "pyproject-invalid": Known(
+        errors.UsageError,
+        what="{path}:{line}: cannot be read as a project file",
+        why="{detail}",
+        fix=("correct that line of {path}",),
+        explain=(
+            "pyproject.toml (or uv.lock) decides what is installed for the run, and it is not valid TOML, or a "
+            "value in its [project] table has the wrong type. Nothing was started. The line is where the reader "
+            "stopped; the mistake may be just above it."
+        ),
+    ),
+    "requirements-missing": Known(
+        errors.UsageError,
+        what="{path}:{line}: {target} does not exist",
+        why="the line includes a file that is not in the project",
+        fix=("create {target}, or correct line {line} of {path}",),
+        explain=(
+            "A requirements file may include others (-r) and constraints (-c); every one of them travels with the "
+            "project, so each has to be there. Paths are taken relative to the file that names them."
+        ),
+    ),
+    "requirements-outside": Known(
+        errors.UsageError,
+        what="{path}:{line}: {target} is outside the project",
+        why="only files below {root} travel to the machine",
+        fix=("move it into the project, or name the packages in {path} itself",),
+        explain=(
+            "An included requirements file, constraint file or local package lies outside the project root, so that "
+            "the machine could never see it. `runctl project` shows which root was chosen and why; a `.runctl.toml` "
+            "in a folder further up makes that folder the root."
+        ),
+    ),
+    "requirements-not-sent": Known(
+        errors.UsageError,
+        what="{target} decides what is installed, but it does not travel to the machine",
+        why="{path} needs it, and an ignore rule leaves it out",
+        fix=("  runctl project --why {target}",),
+        explain=(
+            "The files that decide the environment are read on the machine, from the code that was sent. This one is "
+            "left out by an ignore rule; name it in the include patterns of the project's configuration."
+        ),
+    ),
+    "requirements-invalid": Known(
+        errors.UsageError,
+        what="{source}: a requirement cannot be read",
+        why="{reason}",
+        fix=("correct the line named above in {source}",),
+        explain=(
+            "A line of the dependency list is neither a requirement (name, extras, version, marker), an option of the "
+            "installer, nor a path. Some of these runctl sees before anything starts, others only the installer can "
+            "judge; its own words are shown."
+        ),
+    ),
+    "requires-python-invalid": Known(
+        errors.UsageError,
+        what="the Python requirement {specifier!r} cannot be read",
+        why="it is not a version specifier such as >=3.11,<3.14",
+        fix=("correct requires-python in the script's metadata or in pyproject.toml",),
+        explain=(
+            "requires-python decides which Python the environment is made from. It takes comparisons separated by "
+            "commas; a bare version is not one (write ==3.11.* or >=3.11)."
+        ),
+    ),
+    "python-missing": Known(
+        errors.InstallError,
+        what="no Python on this machine satisfies {wanted}",
+        why="found: {found}",
+        fix=(
+            "install one on the machine, for example:",
+            "  uv python install '{wanted}'",
+            "or widen requires-python (or .python-version) of the project",
+        ),
+        explain=(
+            "The project asks for a Python version by requires-python or .python-version. The machine's python3, the "
+            "interpreters on its PATH and those managed by uv were looked at, and none fits. Nothing is downloaded "
+            "unless UV_PYTHON_DOWNLOADS=automatic is set on the machine."
+        ),
+    ),
+    "python-unsuitable": Known(
+        errors.InstallError,
+        what="a package does not support Python {python}",
+        why="{reason}",
+        fix=(
+            "set requires-python to a range the package supports, or choose another version of it",
+            "log: {log}",
+        ),
+        explain=(
+            "The environment's Python was chosen by requires-python, and a package (or the lock file) says that it "
+            "does not work with it. Narrow requires-python, or loosen the pin of that package."
+        ),
+    ),
+    "venv-unavailable": Known(
+        errors.InstallError,
+        what="{python} cannot make a virtual environment with pip",
+        why="{detail}",
+        fix=(
+            "on Debian and Ubuntu, on the machine:",
+            "  sudo apt-get install -y python3-venv python3-pip",
+            "or install uv there, which needs neither",
+        ),
+        explain=(
+            "Some distributions ship Python without ensurepip, so that `python3 -m venv` leaves no pip behind. Install "
+            "the package named, or uv; then run the same command again."
+        ),
+    ),
+    "resolution-impossible": Known(
+        errors.InstallError,
+        what="the requirements of {source} cannot be satisfied together",
+        why="{reason}",
+        fix=("loosen one of the versions named above in {source}", "log on the machine: {log}"),
+        explain=(
+            "The installer looked for versions that satisfy every requirement at once and found none: two packages "
+            "ask for different versions of a third, or a pinned version does not exist. The text is the installer's "
+            "own. Nothing was installed and the script was not started."
+        ),
+    ),
+    "package-not-found": Known(
+        errors.InstallError,
+        what="no package {package} on the index",
+        why="{reason}",
+        fix=(
+            "check the spelling in {source}; the name to install can differ from the name to import",
+            "a private index is named in pip's or uv's configuration of the machine",
+            "log on the machine: {log}",
+        ),
+        explain=(
+            "The index knows no package of this name, or none for this Python and platform. The import name and the "
+            "package name often differ (cv2 is opencv-python, sklearn is scikit-learn). A package of your own index "
+            "needs that index in the machine's pip or uv configuration."
+        ),
+    ),
+    "build-failed": Known(
+        errors.InstallError,
+        what="{package} could not be built",
+        why="{reason}",
+        fix=(
+            "choose a version of it that has a wheel for Python {python}, or install what its build asks for",
+            "log on the machine: {log}",
+        ),
+        explain=(
+            "There is no wheel of this package for the machine's Python and platform, so the installer tried to build "
+            "it from source and the build failed. Usually a compiler or a library is missing, or the Python is newer "
+            "than the package; another requires-python or another version often has a wheel."
+        ),
+    ),
+    "hash-mismatch": Known(
+        errors.InstallError,
+        what="a downloaded package is not what its hash says: {package}",
+        why="{reason}",
+        fix=(
+            "if the hashes are yours, renew the lock or the --hash lines in {source}",
+            "otherwise do not install it: the file on the index was changed",
+        ),
+        explain=(
+            "The bytes that arrived do not have the SHA-256 that the lock file, the requirements or the index "
+            "promised. Either the file was replaced on the index, or a proxy altered it, or the hash is old. Nothing "
+            "of it was installed."
+        ),
+    ),
+    "index-unreachable": Known(
+        errors.InstallError,
+        what="the package index cannot be reached from the machine",
+        why="{reason}",
+        fix=(
+            "  runctl train --deps skip SCRIPT",
+            "or check the network, the proxy and the index in pip's or uv's configuration of the machine",
+            "log on the machine: {log}",
+        ),
+        explain=(
+            "The installer could not talk to the index: no route, no name, a refused or broken connection, or a server "
+            "that answers with an error. What is worth it was tried three times. Complete downloads are kept in the "
+            "installer's cache, so the next try goes on from there."
+        ),
+        transient=True,
+    ),
+    "install-failed": Known(
+        errors.InstallError,
+        what="{installer} could not install {source}",
+        why="{reason}",
+        fix=("read the whole log on the machine: {log}",),
+        explain=(
+            "The installer failed for a reason runctl does not know; its last words are shown. The whole output is in "
+            "the log on the machine and, line by line, in the run's events. Nothing half-installed is ever used: the "
+            "next run builds the environment anew."
+        ),
+    ),
+}
