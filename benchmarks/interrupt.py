@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
+import shutil
 import threading
 import time
 from dataclasses import dataclass, field
@@ -114,23 +116,24 @@ def _first_on_path(world: World, program: Path) -> dict[str, str]:
 
 
 def _row(world: World, case: Case, rounds: int) -> Row:
-    samples, said = [], ""
+    samples, answer = [], ""
     for number in range(rounds):
-        seconds, said = _press(world, case, world.root / f"log-{number}.jsonl")
+        seconds, answer = _press(world, case, world.root / f"log-{number}.jsonl")
         samples.append(seconds)
-        if case.event[0] != "printed" and case.event[0] != "after":
+        if case.words[0] == "train":  # each round from the same start: nothing runs, nothing has been sent
             world.end_all()
+            shutil.rmtree(world.machine / "blobs", ignore_errors=True)
         for path in world.root.glob("log-*.jsonl"):
             path.unlink()
     worst = max(samples)
     limit = (
         Limit("value", 0) if worst >= BACK.bound else BACK
     )  # "at every step" is about the slowest, not the median
-    return Row(case.name, tuple(samples), limit=limit, note=f"slowest {worst:.2f} s; {said}")
+    return Row(case.name, tuple(samples), limit=limit, note=f"slowest {worst:.2f} s; {answer}")
 
 
 def _press(world: World, case: Case, log: Path) -> tuple[float, str]:
-    """Seconds from Ctrl+C to the end of the process, and its last line but blanks."""
+    """Seconds from Ctrl+C to the end of the process, and the first words that were said."""
     env = {**world.env, **case.env}
     words = [*case.words, "--log-file", str(log)]
     child = pexpect.spawn(
@@ -146,13 +149,20 @@ def _press(world: World, case: Case, log: Path) -> tuple[float, str]:
     _reach(case, log, screen)
     time.sleep(case.after)
     assert child.isalive(), screen.text
+    before = len(screen.text)
     begun = time.perf_counter()
     child.sendintr()
     screen.read_to_end()
     child.wait()
     seconds = time.perf_counter() - begun
-    status = child.exitstatus if child.exitstatus is not None else f"signal {child.signalstatus}"
-    return seconds, f"status {status}"
+    return seconds, f"{said(screen.text[before:])!r}, exit status {child.exitstatus}"
+
+
+def said(text: str) -> str:
+    """The first words a person reads in what a terminal was sent. Pure."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\^C", "", text)
+    words = [line.strip() for line in re.split(r"[\r\n]+", plain)]
+    return next((line for line in words if re.match(r"[A-Za-z]{3}", line)), "")
 
 
 class _Screen:

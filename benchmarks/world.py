@@ -64,11 +64,15 @@ class World:
             check=False,
         )
 
+    @property
+    def machine(self) -> Path:
+        """``$RUNCTL_HOME`` of this world's machine."""
+        return Path(self.env["HOME"]) / ".runctl"
+
     def active(self) -> list[dict[str, Any]]:
         """The runs that have not ended, as their machine says."""
-        home = Path(self.env["HOME"]) / ".runctl" / "runs"
         found = []
-        for path in home.glob("*/status.json"):
+        for path in self.machine.glob("runs/*/status.json"):
             status = json.loads(path.read_text())
             if status["state"] != "ended":
                 found.append(status)
