@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import World
 
 REPO = Path(__file__).parents[2]

@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 TAKES_SCRIPT_ARGS = frozenset({"train"})
 
 # commands that print events under --json; the others print one value
-TELLS_EVENTS = frozenset({"train", "attach"})
+TELLS_EVENTS = frozenset({"train", "attach", "logs"})
 
 # spellings, the name of the value (empty: a flag), help
 GLOBAL_OPTIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (
