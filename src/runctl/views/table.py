@@ -49,7 +49,7 @@ def table(
             _cell(cell, column, at, style if index else None)
             for cell, column, at in zip(row, columns, widths, strict=True)
         ).rstrip()
-        for index, row in enumerate(_cut(cells, widths, style))
+        for index, row in enumerate(cells if width is None else _cut(cells, widths, style))
     )
     return "\n".join([style.paint(header, "bold"), *body])
 
