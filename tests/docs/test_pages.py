@@ -1,0 +1,253 @@
+"""What the pages written by hand say is true: their commands run or at least parse, their links lead somewhere.
+
+A ```sh block after ``<!-- run: WORLD -->`` is executed, block after block, in one world for each page, and has to exit
+with 0. ``; until: TEXT`` waits afterwards for TEXT in the output of the newest run. A block after
+``<!-- file: NAME -->`` is first written into that world. Every other line that starts with ``runctl`` has to parse, and
+every ``make`` target, command and option that is mentioned has to exist.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from agentbox import until
+from runctl.cli import parsing
+from runctl.cli.main import COMMANDS
+from tests.conftest import World
+
+REPO = Path(__file__).parents[2]
+WHEELS = REPO / ".venv" / "wheels"
+GENERATED = "<!-- written by `make docs`"
+PAGES = {
+    str(path.relative_to(REPO)): path
+    for path in [
+        REPO / "README.md",
+        *sorted((REPO / "docs").rglob("*.md")),
+        *sorted((REPO / "examples").glob("*/README.md")),
+    ]
+    if not path.read_text().startswith(GENERATED)
+}
+FENCE = re.compile(
+    r"(?:<!-- (?P<mark>[^>]+) -->\n)?^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+SCRIPTS_OWN = {"--epochs", "--pause", "--fresh", "--keep", "--lr"}  # options of the example scripts
+each_page = pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, its text, and what the comment before it asks for."""
+
+    kind: str
+    body: str
+    marks: dict[str, str]
+
+
+def blocks(page: Path) -> list[Block]:
+    found = []
+    for match in FENCE.finditer(page.read_text()):
+        parts = [part.partition(":") for part in (match["mark"] or "").split(";")]
+        marks = {name.strip(): value.strip() for name, _, value in parts if name.strip()}
+        found.append(Block(match["kind"], match["body"], marks))
+    return found
+
+
+# --- executed
+
+
+def digits(world: World) -> Path:
+    """The folder of the examples, and installers that know the wheels on disk only."""
+    if not list(WHEELS.glob("scikit_learn-*")):
+        pytest.skip("the wheels were not fetched: run `make test`, or sh tests/wheels.sh .venv/wheels")
+    for name in [name for name in world.env if name.startswith(("PIP_", "UV_"))]:
+        del world.env[name]
+    world.env |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS)}
+    world.env |= {"UV_NO_CONFIG": "1", "UV_CACHE_DIR": str(world.root / "uv-cache")}
+    base = world.root / "checkout"
+    left = shutil.ignore_patterns("checkpoints", "__pycache__")
+    shutil.copytree(REPO / "examples", base / "examples", ignore=left)
+    return base
+
+
+def empty(world: World) -> Path:
+    """A new project without anything in it."""
+    return world.project({".runctl.toml": ""})
+
+
+WORLDS: dict[str, Callable[[World], Path]] = {"digits": digits, "empty": empty}
+EXECUTED = [name for name, path in PAGES.items() if any("run" in block.marks for block in blocks(path))]
+
+
+def test_the_pages_for_beginners_are_executed() -> None:
+    assert {"docs/quickstart.md", "docs/guides/scripts.md", "docs/guides/json.md"} <= set(EXECUTED)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", EXECUTED)
+def test_marked_blocks_run(name: str, world: World) -> None:
+    found = blocks(PAGES[name])
+    (kind,) = {block.marks["run"] for block in found if "run" in block.marks}
+    folder = WORLDS[kind](world)
+    world.env["PATH"] = f"{Path(sys.executable).parent}:{world.env['PATH']}"
+    try:
+        for block in found:
+            if "file" in block.marks:
+                (folder / block.marks["file"]).write_text(block.body)
+            if "run" in block.marks:
+                run_block(block, world, folder)
+    finally:
+        for run in world.runctl("runs", "--state", "active", "--json").json():
+            world.runctl("cancel", run["name"], "--grace", "0")
+
+
+def run_block(block: Block, world: World, folder: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-eu"],
+        input=block.body,
+        cwd=folder,
+        env=world.env,
+        text=True,
+        capture_output=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, f"{block.body}\n{done.stdout}\n{done.stderr}"
+    wanted = block.marks.get("until")
+    if wanted:
+        until(lambda: wanted in world.runctl("logs", "latest").out, f"the newest run prints {wanted!r}", 60)
+
+
+# --- parsed
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    """The words of every ``runctl`` and ``make`` line in the blocks, up to what a shell would do with their output."""
+    found = []
+    for block in blocks(page):
+        if block.kind not in ("sh", "console", ""):
+            continue
+        for line in block.body.splitlines():
+            line = line.strip().removeprefix("$ ")
+            inner = re.fullmatch(r"\w+=\$\((.+)\)", line)
+            line = inner[1] if inner else line
+            if line.startswith(("runctl ", "make ")):
+                found.append(words_of(line))
+    return found
+
+
+def words_of(line: str) -> list[str]:
+    """A command line as words: comments, and what follows a pipe or a redirection, are cut off."""
+    lexer = shlex.shlex(re.split(r"\s[|>&]", line)[0], posix=True, punctuation_chars=False)
+    lexer.whitespace_split = True
+    lexer.commenters = "#"
+    return list(lexer)
+
+
+def parse(words: list[str]) -> None:
+    """As ``runctl`` itself would; raises its error."""
+    line = parsing.read(words)
+    if line.problem:
+        raise line.problem
+    if line.command in ("--version", "--help", "help"):
+        return
+    assert line.command in COMMANDS, words
+    parsing.parse(line)
+
+
+@each_page
+def test_every_command_line_parses(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), re.MULTILINE))
+    for words in command_lines(page):
+        if words[0] == "make":
+            assert set(words[1:]) <= targets, words
+        else:
+            parse(words[1:])
+
+
+def inline_code(page: Path) -> list[str]:
+    """What stands between back-ticks outside of the blocks."""
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text()))
+
+
+def options_of(command: str) -> set[str]:
+    """Every option of a command, its sub-commands included."""
+    parser = parsing.parser_for(command)
+    nested = [sub for sub in parser.subcommands().values() if isinstance(sub, parsing.Parser)]
+    return set(parser.options()).union(*(sub.options() for sub in nested))
+
+
+@each_page
+def test_every_command_and_option_that_is_mentioned_exists(page: Path) -> None:
+    known = {name: options_of(name) for name in COMMANDS}
+    anywhere = set[str]().union(*known.values()) | SCRIPTS_OWN | {"--version", "--help"}
+    for code in inline_code(page):
+        words = code.split(" -- ")[0].split()
+        options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        if words[0] == "runctl" and len(words) > 1:
+            command = words[1]
+            assert command in COMMANDS or command.startswith("-") or not command.islower(), code
+            assert options <= known.get(command, anywhere), code
+        elif words[0].startswith("--"):
+            assert options <= anywhere, code
+        elif words[0] == "make" and len(words) == 2:
+            assert f"\n{words[1]}:" in (REPO / "Makefile").read_text(), code
+
+
+# --- links
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@each_page
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert there.is_relative_to(REPO), target
+        if anchor:
+            assert anchor in anchors(there), target
+
+
+# --- the checks themselves notice
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "runctl trian x.py",
+        "runctl train x.py --epoch 3",
+        "runctl runs extra",
+        "runctl logs",
+        "runctl show x -- y",
+    ],
+)
+def test_a_wrong_line_is_noticed(line: str) -> None:
+    with pytest.raises((parsing_error(), AssertionError)):
+        parse(words_of(line)[1:])
+
+
+def parsing_error() -> type[Exception]:
+    from runctl.core.errors import UsageError
+
+    return UsageError
+
+
+def test_words_end_where_the_shell_takes_over() -> None:
+    assert words_of("runctl logs x --tail 2  # the end") == ["runctl", "logs", "x", "--tail", "2"]
+    assert words_of("runctl runs --json | jq '.[0]'") == ["runctl", "runs", "--json"]
+    assert words_of('runctl attach "$name" > out.txt') == ["runctl", "attach", "$name"]
