@@ -179,5 +179,7 @@ class Preparation:
                 progress=step.progress,
                 cancelled=self._cancelled,
             )
-            step.summary = "%d files" % len(entries) if whole else "stopped"
+            step.summary = (
+                "%d file%s" % (len(entries), "" if len(entries) == 1 else "s") if whole else "stopped"
+            )
         return whole

@@ -14,6 +14,7 @@ from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, RunctlError
 from runctl.core.events import RunPlanned
 from runctl.core.model import DepsMode, Limits, Run, RunSpec, RunState
+from runctl.core.quantities import count
 from runctl.engine import names
 from runctl.engine.folders import write_plan
 from runctl.engine.launch import start_training
@@ -128,7 +129,7 @@ def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
             python=settings.text("python"),
             installer=settings.text("installer"),
         )
-        doing.summary = f"{taken.files} files, {taken.hashed} read, {taken.reused} known"
+        doing.summary = f"{count(taken.files, 'files')}, {taken.hashed} read, {taken.reused} unchanged"
     return Project(root, listing, taken, found)
 
 

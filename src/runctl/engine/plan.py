@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.model import DepsMode
+from runctl.core.quantities import count, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,10 +133,12 @@ class Plan:
         snapshot = self.code.snapshot
         sends = len(self.code.sends)
         out = [PlanLine("=", f"project {self.code.root}", self.code.why_root)]
-        travels = f"{snapshot.files} files, {_size(snapshot.bytes)}; tree {snapshot.digest[:12]}"
+        travels = f"{count(snapshot.files, 'files')}, {size(snapshot.bytes)}; tree {snapshot.digest[:12]}"
         if sends:
-            out.append(PlanLine(">", f"send {sends} files, {_size(self.code.send_bytes)}", f"of {travels}"))
-            out += [PlanLine(">", f"  {path}", _size(size)) for path, size in self.code.sends]
+            out.append(
+                PlanLine(">", f"send {count(sends, 'files')}, {size(self.code.send_bytes)}", f"of {travels}")
+            )
+            out += [PlanLine(">", f"  {path}", size(length)) for path, length in self.code.sends]
         else:
             out.append(PlanLine("=", "nothing to send", f"the machine has all of {travels}"))
         out += [PlanLine("-", left.path, left.rule) for left in self.code.left_out]
@@ -241,21 +244,12 @@ def what_is_sent(entries: Sequence[Mapping[str, Any]], missing: Sequence[str]) -
 
 def _machine_detail(machine: Mapping[str, Any]) -> str:
     gpus = ", ".join(gpu["name"] for gpu in machine.get("gpus", [])) or "no GPU"
-    memory, disk = _size(machine.get("memory_bytes", 0)), _size(machine.get("disk_free_bytes", 0))
+    memory, disk = size(machine.get("memory_bytes", 0)), size(machine.get("disk_free_bytes", 0))
     return f"{machine.get('cpus', '?')} cores, {memory} memory, {disk} disk free, {gpus}"
 
 
 def _price_detail(offer: Offer) -> str:
     return "nothing is bought" if not offer.price_per_hour else ("spot" if offer.spot else "on demand")
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _quoted(argv: Sequence[str]) -> list[str]:

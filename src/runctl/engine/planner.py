@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
 from runctl.core.model import DepsMode
+from runctl.core.quantities import count
 from runctl.engine.plan import CodePlan, EnvironmentPlan, LeftOut, Plan, what_is_sent
 from runctl.engine.steps import step
 
@@ -64,7 +65,7 @@ class Planner:
             agent = self.agent_at(endpoint)
             facts = self._probe(agent, project.snapshot, request)
             resume_from = None if spec.resume is None else self.resume(agent, spec.resume)
-            doing.summary = f"{facts['hostname']}, {len(facts['missing'])} of its blobs missing"
+            doing.summary = f"{facts['hostname']}: {_lacking(len(facts['missing']))}"
         return Plan(
             run_id=run_id,
             name=name,
@@ -135,3 +136,7 @@ class Planner:
         if free and free < need * 2:
             out.append(f"only {free} bytes are free on the machine; the code alone takes {need}")
         return tuple(out)
+
+
+def _lacking(missing: int) -> str:
+    return f"lacks {count(missing, 'files')}" if missing else "has every file"

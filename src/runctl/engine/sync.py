@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runctl.core.quantities import count, size
 from runctl.engine.steps import step
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def sync_code(code: CodePlan, agent: RemoteAgent, *, emit: Emit, clock: Clock, c
     with step("sync", "send code", emit=emit, clock=clock) as doing:
         if not code.missing:
             doing.skipped = True
-            doing.summary = f"nothing to send, {code.snapshot.files} files are there"
+            doing.summary = f"the machine has all of {count(code.snapshot.files, 'files')}"
             return
         agent.call("receive", {}, cancel=cancel, stdin=lambda: _frames(code.snapshot, code, doing))
-        doing.summary = f"{len(code.sends)} files"
+        doing.summary = f"{count(len(code.sends), 'files')}, {size(code.send_bytes)}"
 
 
 def _frames(snapshot: Snapshot, code: CodePlan, doing: Step) -> Iterator[bytes]:
