@@ -63,7 +63,9 @@ def lease(
         raise
     if held.kept:
         price = f"{offer.price_per_hour} {offer.currency}"
-        emit(Notice("warning", f"{held.machine.id} stays and costs {price} an hour; end it with: runctl clean"))
+        emit(
+            Notice("warning", f"{held.machine.id} stays and costs {price} an hour; end it with: runctl clean")
+        )
         return
     settle(provider, run_id, ledger=ledger, emit=emit, fate_known=True, failing=False)
 

@@ -106,4 +106,6 @@ class Ledger:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise known("state-unwritable", path=str(self._path), detail=error.strerror or str(error)) from error
+            raise known(
+                "state-unwritable", path=str(self._path), detail=error.strerror or str(error)
+            ) from error
