@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _INDENT, _NARROW_INDENT = 14, 4  # columns before the facts, beside their label or below it
 _NARROW = 60  # columns below which labels get lines of their own
+_NOTICED = 0.05  # seconds; where the time went is not told by steps shorter than anybody notices
 _TAIL = 50  # lines of output worth reading first after a failure
 
 
@@ -44,7 +45,7 @@ def closing(
     spent = [
         f"{text.safe(step.title)} {text.brief(step.seconds)}"
         for step in steps
-        if step.state in ("done", "failed")
+        if step.state in ("done", "failed") and step.seconds >= _NOTICED
     ]
     for label, body in (
         ("because", text.wrap(text.safe(ended.reason), room)),

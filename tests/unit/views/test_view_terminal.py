@@ -242,6 +242,7 @@ def test_a_step_that_began_before_we_attached_shows_its_real_clock():
 
 def test_the_closing_block():
     stage = Stage(color=False).play(RunPlanned({"name": "brave-otter-7k2m"})).installing()
+    stage.play(StepStarted("code", "too short to tell", "machine"), StepFinished("code", 0.004))
     stage.play(StepFinished("env", 26.0), Output(0, b"no newline"))
     for step in (100, 20):
         stage.play(CheckpointSeen(f"/c/step-{step}.pt", "torch", 1_500_000, step))
