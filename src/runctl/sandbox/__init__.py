@@ -1,0 +1,1 @@
+"""An embedded, AWS-compatible cloud on localhost whose instances really run commands."""
