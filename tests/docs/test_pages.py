@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.agentbox import until
+from tests.conftest import World
 
-from agentbox import until
 from runctl.cli import parsing
 from runctl.cli.main import COMMANDS
-from tests.conftest import World
 
 REPO = Path(__file__).parents[2]
 WHEELS = REPO / ".venv" / "wheels"
@@ -134,10 +134,10 @@ def command_lines(page: Path) -> list[list[str]]:
     for block in blocks(page):
         if block.kind not in ("sh", "console", ""):
             continue
-        for line in block.body.splitlines():
-            line = line.strip().removeprefix("$ ")
-            inner = re.fullmatch(r"\w+=\$\((.+)\)", line)
-            line = inner[1] if inner else line
+        for typed in block.body.splitlines():
+            plain = typed.strip().removeprefix("$ ")
+            inner = re.fullmatch(r"\w+=\$\((.+)\)", plain)
+            line = inner[1] if inner else plain
             if line.startswith(("runctl ", "make ")):
                 found.append(words_of(line))
     return found
