@@ -12,12 +12,14 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from runctl.sandbox import http
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 log = logging.getLogger("runctl.sandbox.http")
 
