@@ -112,7 +112,7 @@ def test_the_list_and_the_page_of_a_run_that_ended(world: World, start: Callable
     ]
     assert {"name", "id", "state", "outcome", "exit_code", "started_at"} <= set(listed[0])
     header, first, second = world.runctl("runs").out.splitlines()
-    assert header.split() == ["NAME", "STATE", "EXIT", "STARTED", "DURATION", "SCRIPT", "MACHINE"]
+    assert header.split() == ["NAME", "STATE", "EXIT", "STARTED", "TIME", "SCRIPT", "MACHINE"]
     assert first.split()[:3] == [bad, "failed", "3"]
     assert second.split()[:3] == [good, "succeeded", "0"]
     assert [run["name"] for run in world.runctl("runs", "--json", "--state", "failed").json()] == [bad]

@@ -72,7 +72,7 @@ def test_the_first_cancels_and_the_second_hurries(world: World, number: signal.S
     sent = child.signal(number)
     said = {child.line(), child.line()}  # two threads speak
     assert "cleaning" in said
-    assert any(text.endswith("stopping; once more to hurry") for text in said)
+    assert any(text.endswith("; once more to hurry") for text in said)
     assert time.monotonic() - sent < 1
     child.signal(number)
     assert child.line().startswith("hurrying")

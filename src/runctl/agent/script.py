@@ -44,17 +44,20 @@ def command(request: dict[str, Any], *, python: str) -> list[str]:
 def variables(
     request: dict[str, Any], *, run: RunFolder, inherited: Mapping[str, str], environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """The script's environment: ours, the built environment's, the user's, and runctl's on top. Pure."""
+    """The script's environment: ours, the built environment's, the user's, and runctl's on top. Pure.
+
+    ``PYTHONUNBUFFERED`` comes before the user's own: a script that prints millions of lines may want its buffer.
+    """
     found = {decoded(name): decoded(value) for name, value in inherited.items()}
     found.pop("RUNCTL_RESUME_PATH", None)
     found.update((name, decoded(value)) for name, value in environment.items())
+    found["PYTHONUNBUFFERED"] = "1"
     found.update(request["env"])
     found.update(
         RUNCTL_RUN_ID=request["run"],
         RUNCTL_RUN_NAME=request["name"],
         RUNCTL_ATTEMPT=str(request["attempt"]),
         RUNCTL_CHECKPOINT_DIR=decoded(run.checkpoints),
-        PYTHONUNBUFFERED="1",
     )
     if request.get("resume_from"):
         found["RUNCTL_RESUME_PATH"] = request["resume_from"]

@@ -93,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ``core.errors``. A reader that closes our stdout ends us quietly with 141, Ctrl+C with 130.
     """
     if argv is None:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by the shell (`>&-`): what is said goes nowhere
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
         _leave(_status_of(sys.argv[1:]))
     return _status_of(list(argv))
 
@@ -132,6 +135,9 @@ def _status_of(words: list[str]) -> int:
         return forget_stdout()
     except KeyboardInterrupt:
         return 130
+    except OSError as error:  # stdout is a full disk, or closed
+        os.write(2, f"runctl: cannot write to stdout: {error.strerror}\n".encode())
+        return os.EX_IOERR
     return 0
 
 

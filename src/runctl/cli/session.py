@@ -141,6 +141,10 @@ class Session:
         self._config = self.config.with_flags(flags or {})
         return self._config
 
+    def write_nothing(self) -> None:
+        """For a dry run: no log file either, whoever asked for one. To be called before the first look at ``view``."""
+        self._options = self.options._replace(log_file=None)
+
     @property
     def view(self) -> View:
         """How events and errors are shown; chosen once, from the options and from what the streams are.

@@ -79,7 +79,7 @@ def _watch(
         count += 1
         if count == 1:
             cancel.cancel(_WORDS[number])
-            _try_to(say, f"\n{_WORDS[number]}: stopping; once more to hurry")
+            _try_to(say, f"\n{_WORDS[number]}; once more to hurry")
         elif count == 2:
             cancel.hurry()
             _try_to(say, "hurrying; once more to leave at once, without cleaning up")

@@ -92,6 +92,8 @@ def run(args: argparse.Namespace, session: Session) -> int:
 
     cwd = session.cwd
     session.use_project((cwd / Path(args.script).expanduser()).parent, flags=settings_given(args))
+    if args.dry_run:
+        session.write_nothing()
     with install_signals(session.cancel, say=session.say):
         plan = api.make_plan(session.runtime, args.script, args=args.script_args, cwd=cwd, resume=args.resume)
         if args.dry_run:
@@ -136,10 +138,8 @@ def _train(plan: Plan, session: Session, *, detach: bool) -> int:
 
 
 def _handed_over(run: Run, session: Session) -> int:
-    """``--detach``: the name alone is data; how to come back is talk."""
-    if session.options.json:
-        session.out_json(run.to_json())
-    else:
+    """``--detach``: the name alone is data (with --json the events have told it); how to come back is talk."""
+    if not session.options.json:
         session.out(run.name)
         session.say(f"{run.name} goes on without this terminal. Follow it with:\n  runctl attach {run.name}")
     return os.EX_OK

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from runctl.views.progress import Step
 
 EVERY = 10.0  # seconds between two lines on the progress of one step
+AT_ONCE = 1.0  # seconds; of a step that is over sooner, its end is all there is to say
 
 
 class Plain(Spoken):
@@ -24,6 +25,7 @@ class Plain(Spoken):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._told: dict[str, float] = {}  # when a step was last spoken of
+        self._unsaid: dict[str, Step] = {}  # steps whose start has not been said yet
         self._ticker = Ticker(1.0, self.beat)
 
     def start(self) -> Plain:
@@ -35,6 +37,8 @@ class Plain(Spoken):
         """Say which steps are still working, and let out lines that waited for the script's output."""
         with self._lock:
             now = self._clock()
+            for step in [step for step in self._unsaid.values() if now - step.started >= AT_ONCE]:
+                self._say(step, now)
             for step in self._steps.running():
                 if min(step.silent(now), now - self._told.get(step.name, step.started)) >= self._quiet_after:
                     self._told[step.name] = now
@@ -48,8 +52,15 @@ class Plain(Spoken):
 
     def _step(self, step: Step, event: events.Event) -> None:
         now = self._clock()
+        if isinstance(event, events.StepStarted) and not self._verbose:
+            self._unsaid[step.name] = step
+            return
         lately = now - self._told.get(step.name, step.started) < EVERY
         if lately and isinstance(event, events.StepProgress):
             return
+        self._say(step, now)
+
+    def _say(self, step: Step, now: float) -> None:
+        self._unsaid.pop(step.name, None)
         self._told[step.name] = now
         self._line(step_line(step, now=now, style=self._style))

@@ -19,7 +19,7 @@ COLUMNS = (
     Column("STATE", state=True),
     Column("EXIT", right=True),
     Column("STARTED"),
-    Column("DURATION", right=True),
+    Column("TIME", right=True),
     Column("SCRIPT", flexible=True),
     Column("MACHINE", flexible=True),
 )
@@ -40,7 +40,7 @@ def listing(
             record["name"],
             state(record),
             ending(record),
-            local_time(record["started_at"] or record["created_at"], zone),
+            local_time(record["started_at"] or record["created_at"], zone, short=True),
             _lasted(record, now),
             record["script"],
             record["machine"],
@@ -69,13 +69,13 @@ def seconds(timestamp: str) -> float:
     return datetime.fromisoformat(timestamp).timestamp()
 
 
-def local_time(timestamp: str | None, zone: tzinfo | None = None) -> str:
-    """``2026-11-23 18:04:09`` of a record's time; ``-`` for none."""
+def local_time(timestamp: str | None, zone: tzinfo | None = None, *, short: bool = False) -> str:
+    """``2026-11-23 18:04:09`` of a record's time, ``11-23 18:04`` where a table has to be narrow; ``-`` for none."""
     from datetime import datetime  # noqa: PLC0415 - as above
 
     if not timestamp:
         return "-"
-    return datetime.fromisoformat(timestamp).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromisoformat(timestamp).astimezone(zone).strftime("%m-%d %H:%M" if short else "%Y-%m-%d %H:%M:%S")
 
 
 def _lasted(record: Mapping[str, Any], now: float) -> str:

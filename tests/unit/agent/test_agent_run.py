@@ -98,7 +98,7 @@ def test_what_the_script_sees(box: AgentBox) -> None:
         "-x",
         "*",
     ]
-    env = {"SPACED": "a b\nc", "PYTHONUNBUFFERED": "", "RUNCTL_RUN_ID": "mine", "ODD": "\udcfe"}
+    env = {"SPACED": "a b\nc", "RUNCTL_RUN_ID": "mine", "ODD": "\udcfe"}
     box.env["RUNCTL_RESUME_PATH"] = "/stale"
     box.env["INHERITED"] = "yes"
     followed = box.whole("r1", source, args=args, env=env, attempt=3)

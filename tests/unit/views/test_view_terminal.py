@@ -316,6 +316,7 @@ class Lines:
 def test_plain_lines_say_the_same_without_controls():
     stage = Lines()
     stage.play(StepStarted("sync", "send \x1b[31mcode"), then=1.0)
+    stage.view.beat()
     for second in range(21):
         stage.play(StepProgress("sync", second * 10, 1000, "files", f"f{second}.py"), then=1.0)
     stage.play(StepFinished("sync", 21.0, "1000 files"), Notice("warning", "careful\nand more"))
@@ -323,14 +324,12 @@ def test_plain_lines_say_the_same_without_controls():
     stage.play(StepStarted("go", "start", "machine"), StepFailed("go", 0.2, "code", "it broke"))
     assert stage.screen.said.splitlines() == [
         "send �[31mcode (here): started",
-        "send �[31mcode (here): 90 of 1,000 files, 10 files/s, about 2 min left, f9.py",
-        "send �[31mcode (here): 190 of 1,000 files, 10 files/s, about 1 min left, f19.py",
+        "send �[31mcode (here): 100 of 1,000 files, 10 files/s, about 2 min left, f10.py",
+        "send �[31mcode (here): 200 of 1,000 files, 10 files/s, about 1 min left, f20.py",
         "send �[31mcode (here): done in 21.0s, 1000 files",
         "warning: careful",
         "and more",
-        "install (machine): started",
         "install (machine): nothing to do, cached",
-        "start (machine): started",
         "start (machine): failed after 0.20s: it broke",
     ]
 
@@ -345,9 +344,10 @@ def test_a_quiet_step_gets_a_sign_of_life_now_and_then():
         stage.view.beat()
         said += stage.screen.said[len(before) :].splitlines()
     assert said == [
-        "still working on install (15s): last torch",
-        "still working on install (30s): last torch",
-        "still working on install (45s): last torch",
+        "install (machine): 1 of 3 packages, torch",
+        "still working on install (16s): last torch",
+        "still working on install (31s): last torch",
+        "still working on install (46s): last torch",
     ]
 
 
@@ -356,4 +356,13 @@ def test_progress_in_plain_lines_is_rare():
     stage.play(StepStarted("a", "a"))
     for _ in range(1000):
         stage.play(StepProgress("a", 1), then=EVERY / 100)
-    assert len(stage.screen.said.splitlines()) == 10
+    assert len(stage.screen.said.splitlines()) == 9
+
+
+def test_of_a_short_step_plain_lines_say_the_end_only_unless_verbose():
+    for verbose, lines in ((False, 1), (True, 2)):
+        stage = Lines(verbose=verbose)
+        stage.play(StepStarted("a", "a"), then=0.9)
+        stage.view.beat()
+        stage.play(StepFinished("a", 0.9))
+        assert len(stage.screen.said.splitlines()) == lines
