@@ -83,7 +83,7 @@ def test_the_first_cancels_and_the_second_hurries(world: World, number: signal.S
 def test_the_third_leaves_at_once_even_when_the_main_thread_is_stuck(world: World) -> None:
     child = Child(world, STUBBORN)
     assert child.line() == "ready"
-    for words in ("Ctrl+C: stopping", "hurrying"):
+    for words in ("Ctrl+C; once more", "hurrying"):
         child.signal(signal.SIGINT)
         assert child.line().startswith(words)
     sent = child.signal(signal.SIGINT)
