@@ -222,7 +222,7 @@ def checkpoints(rt: Runtime, run: Run, *, verify: bool = False) -> dict[str, Any
     return rt.agent(run.endpoint).call("checkpoints", {"run": run.id, "verify": verify}, cancel=rt.cancel)
 
 
-def raise_for_outcome(run: Run) -> None:
+def raise_for_outcome(rt: Runtime, run: Run) -> None:
     """Raise the error that says how an ended run failed; nothing for one that succeeded.
 
     Raises:
@@ -230,9 +230,10 @@ def raise_for_outcome(run: Run) -> None:
     """
     if run.outcome is None or run.outcome is Outcome.SUCCEEDED:
         return
+    events = str(rt.state_dir / "runs" / run.id)
     if run.error is not None:
-        raise worded(run.error).add_context(run=run.name)
-    facts = {"run": run.name, "script": run.script, "reason": run.reason}
+        raise worded(run.error).add_context(run=run.name, events=events)
+    facts = {"run": run.name, "script": run.script, "reason": run.reason, "events": events}
     if run.outcome is Outcome.CANCELLED:
         raise known("run-cancelled", **facts)
     if run.outcome is Outcome.PREEMPTED:

@@ -45,5 +45,5 @@ def run(args: argparse.Namespace, session: Session) -> int:
             ended = api.follow(session.runtime, found, from_start=not args.new)
         except Cancelled:
             return detached(found, session)
-    api.raise_for_outcome(ended)
+    api.raise_for_outcome(session.runtime, ended)
     return 0

@@ -133,7 +133,7 @@ def _train(plan: Plan, session: Session, *, detach: bool) -> int:
         return detached(started[0], session)
     if detach:
         return _handed_over(ended, session)
-    api.raise_for_outcome(ended)
+    api.raise_for_outcome(session.runtime, ended)
     return 0
 
 

@@ -48,7 +48,12 @@ def block(error: Mapping[str, Any], *, width: int, style: Style, traceback: str 
         ("why:", _prose(str(error.get("why") or "").splitlines(), width)),
         ("fix:", _prose(error.get("fix") or (), width)),
         ("at:", _facts(context, error, width)),
-        ("more:", _more(code, events_in, width, debug=traceback is not None)),
+        (
+            "more:",
+            _more(
+                code, events_in, width, debug=traceback is not None, user_error=error.get("exit_code") == 2
+            ),
+        ),
     ):
         for index, line in enumerate(body):
             lines.append(
@@ -89,11 +94,12 @@ def _facts(context: Mapping[str, Any], error: Mapping[str, Any], width: int) -> 
     return lines
 
 
-def _more(code: str, events_in: object, width: int, *, debug: bool) -> list[str]:
+def _more(code: str, events_in: object, width: int, *, debug: bool, user_error: bool) -> list[str]:
+    """How to see more; of a mistake on the command line a traceback would say nothing."""
     from runctl.core.catalogue import CATALOGUE  # noqa: PLC0415 - only when an error is shown
 
     said = [
-        "" if debug else "--debug for the traceback",
+        "" if debug or user_error else "--debug for the traceback",
         f"runctl explain {code}" if code in CATALOGUE else "",
         f"events in {text.safe(str(events_in))}" if events_in else "",
     ]

@@ -75,7 +75,11 @@ def local_time(timestamp: str | None, zone: tzinfo | None = None, *, short: bool
 
     if not timestamp:
         return "-"
-    return datetime.fromisoformat(timestamp).astimezone(zone).strftime("%m-%d %H:%M" if short else "%Y-%m-%d %H:%M:%S")
+    return (
+        datetime.fromisoformat(timestamp)
+        .astimezone(zone)
+        .strftime("%m-%d %H:%M" if short else "%Y-%m-%d %H:%M:%S")
+    )
 
 
 def _lasted(record: Mapping[str, Any], now: float) -> str:

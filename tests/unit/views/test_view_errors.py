@@ -87,3 +87,8 @@ def test_quiet_shows_output_and_errors_and_nothing_else():
     assert screen.said.startswith("\nerror[script-not-found]: no such script: tran.py\n")
     assert screen.said.count("error[") == 1
     assert "Traceback" not in screen.said
+
+
+def test_of_a_users_own_mistake_no_traceback_is_offered():
+    shown = block(known("script-not-found", script="x").to_json(), width=80, style=Style())
+    assert shown.splitlines()[-1] == "  more: runctl explain script-not-found"
