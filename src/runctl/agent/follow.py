@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runctl.agent.home import Home, RunFolder
 
 CHUNK = 1 << 20  # bytes read at once: all the memory a follower needs
-SOONEST, LATEST = 0.005, 0.05  # seconds between looks: after news, and when all is quiet
+SOONEST, LATEST = 0.005, 0.05  # seconds between looks: after the first news, and in a steady flow or silence
 HEARTBEAT = 1.0  # seconds of silence before an H frame; a dead client is noticed by it
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux; the fcntl module has it since 3.10
 
@@ -56,7 +56,7 @@ class _Follower:
     def send_all(self, current: dict[str, Any], *, wait: bool) -> None:
         """Frames until the end; ``wait`` false: what there is."""
         self._status(current)
-        pause, last = SOONEST, time.monotonic()
+        pause, last, before = SOONEST, time.monotonic(), False
         while True:
             # The status first: when it says "ended", what is in the files after that is all there will be.
             changed = self._changed()
@@ -72,11 +72,13 @@ class _Follower:
                 sent = True
             now = time.monotonic()
             if sent:
-                pause, last = SOONEST, now
+                # A script that prints without end is looked at calmly: its processor time is not ours to take.
+                pause, last = pause if before else SOONEST, now
             elif now - last >= HEARTBEAT:
                 frame(b"H", 0, b"")
                 last = now
                 self._stamp = None  # look again whether the supervisor lives
+            before = sent
             time.sleep(pause)
             pause = min(pause * 1.5, LATEST)
 
@@ -85,9 +87,9 @@ class _Follower:
         any_sent = False
         while True:
             sent = [tail.send() for tail in self._tails]
-            if not any(sent):
+            any_sent = any_sent or any(sent)
+            if not any(size >= CHUNK for size in sent):
                 return any_sent
-            any_sent = True
 
     def _changed(self) -> dict[str, Any] | None:
         """The status when it is another than the one sent last."""
@@ -121,14 +123,15 @@ class Tail:
         self._fd = -1
         self._checked = 0.0
 
-    def send(self) -> bool:
-        """Send the next chunk; false when there is nothing new."""
+    def send(self) -> int:
+        """Send the next chunk; how many bytes were read: 0 for nothing new, ``CHUNK`` or more when more is waiting."""
         if self._fd < 0:
             try:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                return False
+                return 0
         data = os.pread(self._fd, CHUNK, self._offset)
+        read = len(data)
         if self._kind == b"E":
             size = CHUNK
             while len(data) == size and b"\n" not in data:  # one very long line
@@ -136,10 +139,10 @@ class Tail:
                 data = os.pread(self._fd, size, self._offset)
             data = data[: data.rfind(b"\n") + 1]
         if not data:
-            return self._replaced()
+            return CHUNK if self._replaced() else 0
         frame(self._kind, self._offset, data)
         self._offset += len(data)
-        return True
+        return read
 
     def _replaced(self) -> bool:
         """Somebody truncated or replaced the file: say so and go on with what it holds now."""
