@@ -278,7 +278,7 @@ def _check_time(claim: _Claim, now: float) -> None:
         if now > made + claim.expires:
             raise SignatureRefused(
                 "AccessDenied", "Request has expired", Expires=_iso(made + claim.expires),
-                ServerTime=_iso(now), **{"X-Amz-Expires": str(claim.expires)},
+                ServerTime=_iso(now),
             )  # fmt: skip
         if made > now + SKEW_SECONDS:
             raise SignatureRefused("AccessDenied", "Request is not valid yet", ServerTime=_iso(now))

@@ -1,0 +1,373 @@
+"""Operations on single objects: put, get, head, delete, copy, tags, attributes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from runctl.sandbox.http import Response
+from runctl.sandbox.s3.conditions import byte_range, check_read, range_holds
+from runctl.sandbox.s3.content import answer_body, copied, opened
+from runctl.sandbox.s3.context import OWNER, Context, document, find, http_date, iso, number, version_header
+from runctl.sandbox.s3.draft import described, draft, tags_from_document, tags_from_header
+from runctl.sandbox.s3.entry import Entry
+from runctl.sandbox.s3.errors import S3Error
+from runctl.sandbox.s3.receive import LARGEST, Received, receive, receive_document
+from runctl.sandbox.s3.xml import NAMESPACE, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runctl.sandbox.s3.store import Bucket
+
+ATTRIBUTES_DEFAULT_PARTS = 1000
+# query parameter of a signed GET → the response header it replaces
+OVERRIDES = {
+    f"response-{name}": name
+    for name in (
+        "content-type", "content-language", "expires", "cache-control", "content-disposition", "content-encoding",
+    )
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def staged(ctx: Context) -> Iterator[str]:
+    """A path for a file in the making; what is left there at the end is deleted."""
+    path = ctx.store.staging()
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def checksum_headers(entry: Entry) -> dict[str, str]:
+    """The checksums of an object as headers."""
+    found = {f"x-amz-checksum-{name}": value for name, value in entry.checksums.items()}
+    if found:
+        found["x-amz-checksum-type"] = "COMPOSITE" if entry.composite else "FULL_OBJECT"
+    return found
+
+
+def encryption_headers(entry: Entry) -> dict[str, str]:
+    """What an object's encryption is said to be."""
+    return {name: value for name, value in entry.headers.items() if name.startswith("x-amz-server-side")}
+
+
+def take(entry: Entry, received: Received) -> None:
+    """Fills in what is only known when the content is there."""
+    entry.size = received.size
+    entry.etag = received.md5
+    entry.checksums = received.checksums
+
+
+async def put_object(ctx: Context) -> Response:
+    """PutObject."""
+    entry = draft(ctx.key, ctx.request.headers, now=ctx.now)
+    ctx.check_conditions()  # refused before the body is asked for; it is decided again when the body is there
+    with staged(ctx) as path:
+        received = await receive(ctx.request, ctx.identity, path)
+        take(entry, received)
+        ctx.check_conditions()
+        if received.size == len(received.content):
+            ctx.bucket.publish(entry, tmp=ctx.store.tmp, content=received.content)
+        else:
+            ctx.bucket.publish(entry, tmp=ctx.store.tmp, staged=path)
+    headers = {"ETag": f'"{entry.etag}"', **version_header(ctx.bucket, entry), **checksum_headers(entry)}
+    return Response(200, {**headers, **encryption_headers(entry)})
+
+
+def _described(ctx: Context, entry: Entry) -> dict[str, str]:
+    headers = {
+        "Last-Modified": http_date(entry.modified),
+        "ETag": f'"{entry.etag}"',
+        "Accept-Ranges": "bytes",
+        **entry.headers,
+        **{f"x-amz-meta-{name}": value for name, value in entry.meta.items()},
+        **version_header(ctx.bucket, entry),
+    }
+    if entry.tags:
+        headers["x-amz-tagging-count"] = str(len(entry.tags))
+    for parameter, name in OVERRIDES.items():
+        if value := ctx.query.get(parameter):
+            headers[name] = value
+    return headers
+
+
+def _wanted_range(ctx: Context, entry: Entry, headers: dict[str, str]) -> tuple[int, int] | None:
+    """The range of a GET or HEAD, by Range or partNumber; adds the headers a part has."""
+    asked = ctx.header("range")
+    if "partNumber" in ctx.query:
+        if asked:
+            raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+        wanted = number(ctx.query, "partNumber", 1)
+        if not entry.parts:
+            if wanted != 1:
+                raise S3Error("InvalidPartNumber", ActualPartCount="1", PartNumberRequested=str(wanted))
+            return (0, entry.size - 1) if entry.size else None
+        start = 0
+        for index, part in enumerate(entry.parts, start=1):
+            if index == wanted:
+                headers["x-amz-mp-parts-count"] = str(len(entry.parts))
+                return start, start + part.size - 1
+            start += part.size
+        raise S3Error(
+            "InvalidPartNumber", ActualPartCount=str(len(entry.parts)), PartNumberRequested=str(wanted)
+        )
+    if asked and range_holds(ctx.header("if-range"), etag=entry.etag, modified=entry.modified):
+        return byte_range(asked, entry.size)
+    return None
+
+
+async def get_object(ctx: Context) -> Response:
+    """GetObject and HeadObject (whose body the server leaves out)."""
+    entry = ctx.found()
+    check_read(
+        etag=entry.etag, modified=entry.modified,
+        match=ctx.header("if-match"), none_match=ctx.header("if-none-match"),
+        since=ctx.header("if-modified-since"), unmodified=ctx.header("if-unmodified-since"),
+    )  # fmt: skip
+    headers = _described(ctx, entry)
+    wanted = _wanted_range(ctx, entry, headers)
+    first, last = wanted or (0, entry.size - 1)
+    if wanted:
+        headers["Content-Range"] = f"bytes {first}-{last}/{entry.size}"
+    elif ctx.header("x-amz-checksum-mode").upper() == "ENABLED":
+        headers.update(checksum_headers(entry))
+    headers["Content-Length"] = str(last - first + 1)
+    body = b"" if ctx.request.method == "HEAD" else answer_body(ctx.bucket, entry, first, last)
+    return Response(206 if wanted else 200, headers, body)
+
+
+async def delete_object(ctx: Context) -> Response:
+    """DeleteObject, conditional with If-Match."""
+    version = ctx.query.get("versionId", "")
+    current = ctx.bucket.version(ctx.key, version) if version else ctx.bucket.current(ctx.key)
+    if (match := ctx.header("if-match")) and (current is not None or match.strip() != "*"):
+        check_write_delete(current, match)
+    return Response(204, deleted(ctx, ctx.key, version))
+
+
+def check_write_delete(current: Entry | None, match: str) -> None:
+    """If-Match of a delete: nothing there is NoSuchKey, another ETag PreconditionFailed."""
+    if current is None:
+        raise S3Error("NoSuchKey")
+    if match.strip() != "*" and match.strip().strip('"') != current.etag:
+        raise S3Error("PreconditionFailed", Condition="If-Match")
+
+
+def deleted(ctx: Context, key: str, version: str) -> dict[str, str]:
+    """Deletes a key or one version of it and gives the headers that tell what happened. Safe to repeat."""
+    bucket = ctx.bucket
+    if version:
+        entry = bucket.version(key, version)
+        if entry is not None:
+            bucket.remove(entry)
+        marked = {"x-amz-delete-marker": "true"} if entry is not None and entry.marker else {}
+        return {"x-amz-version-id": version, **marked}
+    if not bucket.versioning:
+        if (found := bucket.version(key, "null")) is not None:
+            bucket.remove(found)
+        return {}
+    marker = Entry(key, modified=ctx.now, marker=True)
+    bucket.publish(marker, tmp=ctx.store.tmp)
+    return {"x-amz-delete-marker": "true", "x-amz-version-id": marker.version}
+
+
+async def copy_source(ctx: Context) -> tuple[Bucket, Entry]:
+    """The version x-amz-copy-source names, its conditions checked. Raises S3Error."""
+    text, _, query = ctx.header("x-amz-copy-source").partition("?")
+    name, _, key = unquote(text).removeprefix("/").partition("/")
+    if not name or not key:
+        raise S3Error(
+            "InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"
+        )
+    bucket = await ctx.store.bucket(name)
+    if bucket is None:
+        raise S3Error("NoSuchBucket", BucketName=name)
+    version = unquote(query.removeprefix("versionId=")) if query.startswith("versionId=") else ""
+    entry = find(bucket, key, version)
+    try:
+        check_read(
+            etag=entry.etag, modified=entry.modified,
+            match=ctx.header("x-amz-copy-source-if-match"), none_match=ctx.header("x-amz-copy-source-if-none-match"),
+            since=ctx.header("x-amz-copy-source-if-modified-since"),
+            unmodified=ctx.header("x-amz-copy-source-if-unmodified-since"),
+        )  # fmt: skip
+    except S3Error as error:  # what is a 304 to a read is a failed condition to a copy
+        raise S3Error("PreconditionFailed") from error
+    return bucket, entry
+
+
+async def copy_object(ctx: Context) -> Response:
+    """CopyObject."""
+    entry = draft(ctx.key, ctx.request.headers, now=ctx.now)
+    bucket, source = await copy_source(ctx)
+    directive = ctx.header("x-amz-metadata-directive") or "COPY"
+    tagging = ctx.header("x-amz-tagging-directive") or "COPY"
+    if directive not in ("COPY", "REPLACE") or tagging not in ("COPY", "REPLACE"):
+        raise S3Error("InvalidArgument", "Unknown metadata directive.")
+    changes = directive == "REPLACE" or "x-amz-storage-class" in ctx.request.headers
+    changes = (
+        changes
+        or "x-amz-server-side-encryption" in ctx.request.headers
+        or "versionId=" in ctx.header("x-amz-copy-source")
+    )
+    if bucket is ctx.bucket and source.key == ctx.key and not changes:
+        raise S3Error(
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+        )
+    if source.size > LARGEST:
+        raise S3Error(
+            "InvalidRequest",
+            f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST}",
+        )
+    if directive == "COPY":
+        own = {name: value for name, value in entry.headers.items() if name.startswith("x-amz-")}
+        entry.headers = {**{n: v for n, v in source.headers.items() if not n.startswith("x-amz-")}, **own}
+        entry.meta = dict(source.meta)
+    else:
+        entry.headers.update(described(ctx.request.headers)[0])
+    entry.tags = dict(source.tags) if tagging == "COPY" else tags_from_header(ctx.header("x-amz-tagging"))
+    ctx.check_conditions()
+    algorithm = ctx.header("x-amz-checksum-algorithm").lower() or next(iter(source.checksums), "")
+    with staged(ctx) as path:
+        take(entry, await copied(opened(bucket, source, 0, source.size - 1), path, algorithm=algorithm))
+        ctx.check_conditions()
+        ctx.bucket.publish(entry, tmp=ctx.store.tmp, staged=path)
+    headers = {**version_header(ctx.bucket, entry), **encryption_headers(entry)}
+    if bucket.versioning:
+        headers["x-amz-copy-source-version-id"] = source.version
+    return document("CopyObjectResult", copy_result(entry), headers=headers)
+
+
+def copy_result(entry: Entry) -> dict[str, Value]:
+    """The elements of a CopyObjectResult."""
+    value: dict[str, Value] = {"ETag": f'"{entry.etag}"', "LastModified": iso(entry.modified)}
+    for name, checksum in entry.checksums.items():
+        value[f"Checksum{name.upper()}"] = checksum
+    return value
+
+
+async def get_object_tagging(ctx: Context) -> Response:
+    """GetObjectTagging."""
+    entry = ctx.found()
+    tags: list[Value] = [{"Key": key, "Value": value} for key, value in entry.tags.items()]
+    return document("Tagging", {"TagSet": {"Tag": tags}}, headers=version_header(ctx.bucket, entry))
+
+
+async def put_object_tagging(ctx: Context) -> Response:
+    """PutObjectTagging: the version's file is written anew with other tags, and renamed over it."""
+    tags = tags_from_document(await receive_document(ctx.request, ctx.identity), most=10)
+    return await _retagged(ctx, tags, status=200)
+
+
+async def delete_object_tagging(ctx: Context) -> Response:
+    """DeleteObjectTagging."""
+    return await _retagged(ctx, {}, status=204)
+
+
+async def _retagged(ctx: Context, tags: dict[str, str], *, status: int) -> Response:
+    entry = ctx.found()
+    with staged(ctx) as path:
+        if entry.parts:  # the content lies in the parts; the version's own file is only metadata
+            ctx.bucket.retag(entry, tags, path)
+        else:
+            await copied(opened(ctx.bucket, entry, 0, entry.size - 1), path)
+            if entry not in ctx.bucket.versions.get(
+                entry.key, ()
+            ):  # replaced meanwhile: that is the newer word
+                raise S3Error(
+                    "OperationAborted",
+                    "A conflicting conditional operation is currently in progress against this resource. Try again.",
+                    status=409,
+                )
+            ctx.bucket.retag(entry, tags, path)
+    return Response(status, version_header(ctx.bucket, entry))
+
+
+async def get_object_attributes(ctx: Context) -> Response:
+    """GetObjectAttributes."""
+    entry = ctx.found()
+    asked = {
+        name.strip()
+        for line in ctx.request.headers.all("x-amz-object-attributes")
+        for name in line.split(",")
+    }
+    if not asked - {""}:
+        raise S3Error(
+            "InvalidArgument",
+            "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
+        )
+    value: dict[str, Value] = {}
+    if "ETag" in asked:
+        value["ETag"] = entry.etag
+    if "Checksum" in asked and entry.checksums:
+        value["Checksum"] = {
+            **{f"Checksum{name.upper()}": text for name, text in entry.checksums.items()},
+            "ChecksumType": "COMPOSITE" if entry.composite else "FULL_OBJECT",
+        }
+    if "ObjectParts" in asked and entry.parts:
+        value["ObjectParts"] = _object_parts(ctx, entry)
+    if "StorageClass" in asked:
+        value["StorageClass"] = entry.headers.get("x-amz-storage-class", "STANDARD")
+    if "ObjectSize" in asked:
+        value["ObjectSize"] = entry.size
+    headers = {"Last-Modified": http_date(entry.modified), **version_header(ctx.bucket, entry)}
+    return document("GetObjectAttributesResponse", value, headers=headers)
+
+
+def _object_parts(ctx: Context, entry: Entry) -> dict[str, Value]:
+    most = int(ctx.header("x-amz-max-parts") or ATTRIBUTES_DEFAULT_PARTS)
+    after = int(ctx.header("x-amz-part-number-marker") or 0)
+    rest = [part for part in entry.parts if part.number > after]
+    shown = rest[:most]
+    value: dict[str, Value] = {
+        "PartsCount": len(entry.parts),
+        "PartNumberMarker": after,
+        "MaxParts": most,
+        "IsTruncated": len(rest) > len(shown),
+    }
+    if shown:
+        value["NextPartNumberMarker"] = shown[-1].number
+    if entry.composite:
+        value["Part"] = [
+            {
+                "PartNumber": part.number,
+                "Size": part.size,
+                **{f"Checksum{name.upper()}": text for name, text in part.checksums.items()},
+            }
+            for part in shown
+        ]
+    return value
+
+
+async def get_object_acl(ctx: Context) -> Response:
+    """GetObjectAcl: the owner has all, as in a bucket without ACLs."""
+    ctx.found()
+    return acl_document()
+
+
+async def put_object_acl(ctx: Context) -> Response:
+    """PutObjectAcl: `private` is what everything is; anything else is refused as AWS does without ACLs."""
+    ctx.found()
+    if ctx.header("x-amz-acl") not in ("private", "bucket-owner-full-control"):
+        raise S3Error("AccessControlListNotSupported")
+    return Response(200)
+
+
+def acl_document() -> Response:
+    """The one ACL there is."""
+    grantee = (
+        f'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">'
+        f"<ID>{OWNER}</ID></Grantee>"
+    )
+    body = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<AccessControlPolicy xmlns="{NAMESPACE}">'
+        f"<Owner><ID>{OWNER}</ID></Owner><AccessControlList><Grant>{grantee}"
+        "<Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>"
+    )
+    return Response(200, {"Content-Type": "application/xml"}, body.encode())
