@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runctl.cli.commands import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
 from runctl.cli.explain import blanks
 from runctl.cli.init import template
-from runctl.cli.main import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
 from runctl.cli.parsing import Parser, parser_for
 from runctl.core import errors
 from runctl.core.catalogue import CATALOGUE

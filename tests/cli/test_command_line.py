@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runctl.cli.commands import COMMANDS, root_help
 from runctl.cli.corrections import split_script_args
-from runctl.cli.main import COMMANDS, root_help
 from runctl.cli.parsing import parser_for, read
 
 if TYPE_CHECKING:

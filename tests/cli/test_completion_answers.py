@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runctl.cli.main import COMMANDS
+from runctl.cli.commands import COMMANDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from runctl.cli.main import COMMANDS
+from runctl.cli.commands import COMMANDS
 from runctl.cli.parsing import parse, parser_for, read
 from runctl.core import errors
 from runctl.core.catalogue import CATALOGUE

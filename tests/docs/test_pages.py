@@ -22,7 +22,7 @@ from tests.agentbox import until
 from tests.conftest import World
 
 from runctl.cli import parsing
-from runctl.cli.main import COMMANDS
+from runctl.cli.commands import COMMANDS
 
 REPO = Path(__file__).parents[2]
 WHEELS = REPO / ".venv" / "wheels"

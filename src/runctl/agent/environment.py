@@ -12,7 +12,7 @@ import threading
 import time
 
 from runctl.agent import env_recipe, pythons
-from runctl.agent.failure import AgentFailure
+from runctl.agent.failure import AgentFailure, disk_failure
 from runctl.agent.home import make_folder, read_json, remove_tree
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
@@ -253,8 +253,6 @@ class _Work:
 
     def _failed(self, error: BaseException) -> BaseException:
         """Tell the failure as the step's end; an operating system error about the disk becomes a known one."""
-        from runctl.agent.main import disk_failure  # noqa: PLC0415 - only when something is wrong
-
         known = error if isinstance(error, AgentFailure) else disk_failure(error, self._home)
         seconds = time.monotonic() - self._began
         code = known.code if known is not None else "agent-crashed"

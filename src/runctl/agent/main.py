@@ -6,7 +6,7 @@ import os
 import sys
 
 from runctl.agent import wire
-from runctl.agent.failure import AgentFailure
+from runctl.agent.failure import AgentFailure, disk_failure
 from runctl.agent.home import Home
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
@@ -51,22 +51,6 @@ def _run(argv: list[str], home: Home, digest: str) -> int:
     if answer is not None:
         wire.reply(answer)
     return 0
-
-
-def disk_failure(error: BaseException, path: str) -> AgentFailure | None:
-    """What an operating system error says about the machine's disk, or None when it is about something else."""
-    import errno  # noqa: PLC0415 - as traceback
-
-    if not isinstance(error, OSError):
-        return None
-    where = error.filename if isinstance(error.filename, str) else path
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        from runctl.agent.home import free_bytes  # noqa: PLC0415
-
-        return AgentFailure("disk-full", path=path, free_bytes=free_bytes(path))
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return AgentFailure("machine-home-not-writable", path=where, detail=error.strerror or str(error))
-    return None
 
 
 def _command(name: str, home: Home, digest: str) -> Answer:

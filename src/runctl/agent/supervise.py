@@ -7,7 +7,7 @@ import signal
 import time
 
 from runctl.agent import cgroups, ending, outcome, processes, script
-from runctl.agent.failure import AgentFailure
+from runctl.agent.failure import AgentFailure, disk_failure
 from runctl.agent.home import Home, RunFolder, size_of
 from runctl.agent.journal import Journal, timestamp
 from runctl.agent.prepare import Preparation
@@ -211,8 +211,6 @@ class Supervisor:
 
 def _crashed(error: Exception, path: str) -> AgentFailure:
     """An error nobody foresaw, as a failure with its traceback; the disk being full has its own name."""
-    from runctl.agent.main import disk_failure  # noqa: PLC0415 - only when something is wrong
-
     found = disk_failure(error, path)
     if found is not None:
         return found

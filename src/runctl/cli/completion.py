@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from runctl.cli.main import COMMANDS, GLOBAL_OPTIONS
+from runctl.cli.commands import COMMANDS, GLOBAL_OPTIONS
 
 if TYPE_CHECKING:
     import argparse

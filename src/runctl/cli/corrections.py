@@ -6,7 +6,7 @@ import difflib
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from runctl.cli.main import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
+from runctl.cli.commands import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
 from runctl.core.catalogue import known
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from runctl.cli import parsing
-from runctl.cli.main import COMMANDS, TELLS_EVENTS, forget_stdout, root_help, version_line
+from runctl.cli.commands import COMMANDS, TELLS_EVENTS, root_help, version_line
+from runctl.cli.main import forget_stdout
 from runctl.cli.session import Session, options_from
 from runctl.core.errors import InternalError, RunctlError
 

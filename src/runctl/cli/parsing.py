@@ -9,7 +9,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from runctl.cli.main import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
+from runctl.cli.commands import COMMANDS, GLOBAL_OPTIONS, TAKES_SCRIPT_ARGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
