@@ -116,7 +116,7 @@ class Machines(Protocol):
     def retag(self, instance: str, tags: Mapping[str, str]) -> None:
         """The instance's tags are now these."""
 
-    def fill_disk(self, instance: str, *, full: bool) -> None:
+    async def fill_disk(self, instance: str, *, full: bool) -> None:
         """Writes in the instance fail with ENOSPC while ``full``."""
 
     async def snapshot_disk(self, instance: str) -> Path:
@@ -155,7 +155,7 @@ class Cloud:
     state: State
     weather: Weather
     services: dict[str, Service] = field(default_factory=dict)
-    machines: Machines | None = None
+    machines: Any = None  # ``Machines``, once they are ready
     ec2: Directory | None = None
     resets: list[Callable[[], Any]] = field(default_factory=list)  # called by reset, awaited when awaitable
     settings: dict[str, str] = field(default_factory=dict)  # --set NAME=VALUE of ``runctl sandbox up``

@@ -221,16 +221,24 @@ class Weather:
             for rule, _, _ in self._rules
         ]
 
-    def fault(self, facts: Mapping[str, str], *, kinds: tuple[str, ...] | None = None) -> Fault | None:
+    def names(self, field: str) -> bool:
+        """Whether a rule in force says something about ``field``."""
+        return any(getattr(rule, field) for rule, _, _ in self._rules)
+
+    def fault(
+        self, facts: Mapping[str, str], *, kinds: tuple[str, ...] | None = None, naming: str = ""
+    ) -> Fault | None:
         """What befalls a call with these facts (``service``, ``action``, ``region``, ``instance_type``, ...); None: nothing.
 
         A rule that asks for a fact the call does not have does not match. The first rule that strikes decides. Without
-        ``kinds``, those that belong to the front: errors but capacity, and the wire.
+        ``kinds``, those that belong to the front: errors but capacity, and the wire. With ``naming``, only rules that say
+        something about that field are asked.
         """
         wanted = kinds or tuple(kind for kind in (*ERRORS, *WIRE) if kind != "capacity")
         for rule, since, stream in self._rules:
             if (
                 rule.kind in wanted
+                and (not naming or getattr(rule, naming))
                 and self._in_time(rule, since)
                 and _matches(rule, facts)
                 and _strikes(rule, stream)

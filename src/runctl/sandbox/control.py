@@ -1,0 +1,117 @@
+"""The control routes, under ``/_sandbox/``: status, weather, reset, end. For the holder of the token in the record.
+
+Guests reach the same server, and web pages can make a browser send requests to 127.0.0.1: hence the token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runctl.sandbox.http import Response
+from runctl.sandbox.weather import EVENTS, BadRule, Rule, check_scenario, parse
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from runctl.sandbox.call import Call, Cloud
+    from runctl.sandbox.ec2_rules import Ec2
+    from runctl.sandbox.front import Front
+    from runctl.sandbox.http import Request
+
+TOKEN = "x-runctl-sandbox"
+LIMIT = 4 * 1024 * 1024  # bytes of a scenario
+
+
+class Whole(Protocol):
+    """The sandbox as the control routes need it."""
+
+    ec2: Ec2
+    front: Front
+    ended: asyncio.Event
+
+    async def reset(self) -> None:
+        """As after a fresh start."""
+
+
+class Control:
+    """Answers the control routes with JSON; a failure is ``{"error": text}`` with status 400, 403 or 404."""
+
+    def __init__(self, cloud: Cloud, whole: Whole) -> None:
+        self._cloud = cloud
+        self._whole = whole
+
+    async def handle(self, request: Request, call: Call) -> Response:
+        """Answer one control call."""
+        del call
+        if not hmac.compare_digest(request.headers.get(TOKEN), self._cloud.state.control_token):
+            return _json({"error": "the control token is missing or wrong"}, 403)
+        try:
+            body = json.loads(await request.body.read(LIMIT) or b"{}")
+            return await self._route(f"{request.method} {request.path.removeprefix('/_sandbox/')}", body)
+        except ValueError as error:  # BadRule is one
+            return _json({"error": str(error)}, 400)
+        except LookupError as error:
+            return _json({"error": str(error.args[0])}, 404)
+
+    async def _route(self, route: str, body: Any) -> Response:
+        weather = self._cloud.weather
+        if route == "GET status":
+            return _json(self._status())
+        if route == "POST reset":
+            await self._whole.reset()
+            return _json(self._status())
+        if route == "POST end":
+            self._whole.ended.set()
+            return _json({})
+        if route == "GET weather":
+            return _json({"seed": weather.seed, "weather": weather.rules()})
+        if route == "DELETE weather":
+            await self._befall(Rule("clear"))
+            return _json({})
+        if route == "POST weather":
+            return _json(await self._change(body))
+        if route.startswith("DELETE weather/"):
+            if not weather.remove(route.rpartition("/")[2]):
+                raise LookupError(f"there is no weather {route.rpartition('/')[2]!r}")
+            return _json({})
+        raise LookupError(f"there is no {route}")
+
+    def _status(self) -> dict[str, Any]:
+        state = self._cloud.state
+        counted: dict[str, int] = {}
+        for each in self._whole.ec2.instances():
+            counted[each.state] = counted.get(each.state, 0) + 1
+        return {
+            "name": state.name,
+            "endpoint": state.endpoint,
+            "region": state.region,
+            "pid": os.getpid(),
+            "folder": str(state.folder),
+            "instances": counted,
+            "services": sorted(set(self._cloud.services) - {"control"}),
+            "calls": self._whole.front.calls,
+            "weather": self._cloud.weather.rules(),
+        }
+
+    async def _change(self, body: Any) -> dict[str, Any]:
+        """Put one rule, or a whole scenario, in force. A scenario with a mistake changes nothing."""
+        if not isinstance(body, dict):
+            raise BadRule("a rule is an object")
+        whole = "weather" in body
+        rules = check_scenario(body) if whole else [parse(body)]
+        if "seed" in body and whole:
+            self._cloud.weather.set_seed(int(body["seed"]))
+        return {"weather": [await self._befall(rule) for rule in rules]}
+
+    async def _befall(self, rule: Rule) -> dict[str, Any]:
+        if rule.kind not in EVENTS:
+            made = self._cloud.weather.add(rule)
+            return {"id": made.id, "kind": made.kind}
+        return {"kind": rule.kind, "instances": await self._whole.ec2.befall(rule)}
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(status, {"Content-Type": "application/json"}, json.dumps(value).encode())
