@@ -1,0 +1,86 @@
+"""Puts the machines of a sandbox together: which ground they stand on, what guests are started with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runctl.sandbox.instances import disk, packages, plain
+from runctl.sandbox.instances.ground import Ground, Namespaces
+from runctl.sandbox.instances.layout import Layout
+from runctl.sandbox.instances.machines import Machines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from runctl.sandbox.call import Cloud
+    from runctl.sandbox.http import Handler
+    from runctl.sandbox.state import RoleCredentials
+
+
+def make(
+    folder: Path,
+    *,
+    front: Handler,
+    port: Callable[[], int],
+    credentials: Callable[[str, str], RoleCredentials],
+    agent: list[str] | None = None,
+    boot_seconds: float = 0.0,
+    plainly: bool = False,
+    environ: Mapping[str, str] | None = None,
+    private: Sequence[Path] = (),
+) -> Machines:
+    """A place for instances below `folder`; call `begin` before anything else.
+
+    In namespaces where the system allows it, else (or with `plainly`) as ordinary processes, and `weaker` says so.
+    `front` answers the guests' calls to 127.0.0.1:`port()`; `credentials(instance, role)` are those of its role;
+    `agent` is the argv of the SSM agent. `private` are folders of the host hidden from guests.
+    """
+    layout = Layout(folder.resolve())
+    variables = dict(os.environ if environ is None else environ)
+
+    def ground(why: str) -> Ground:
+        if why:
+            return plain.Processes(layout, port=port, environ=variables, why=why)
+        home = Path(variables.get("HOME", "/root"))
+        allowed = asyncio.ensure_future(asyncio.to_thread(packages.configured, variables, home))
+        proxy = packages.Proxy(allowed)
+        return Namespaces(
+            layout, front=front, port=port, proxy=proxy, environ=variables, private=list(private)
+        )
+
+    return Machines(
+        layout,
+        credentials=credentials,
+        ground=ground,
+        agent=agent,
+        boot_seconds=boot_seconds,
+        plainly=plainly,
+    )
+
+
+def build(cloud: Cloud) -> Machines:
+    """The machines of a sandbox; `begin` readies them. Raises ValueError for a value that makes no sense.
+
+    Settings: `boot_seconds` (0), `instances` (`plain` for ordinary processes), `agent` (the path of another SSM agent
+    than ours).
+    """
+    from runctl.sandbox.front import Front  # noqa: PLC0415 - the front stands on what is below it
+
+    settings, state = cloud.settings, cloud.state
+    theirs = settings.get("agent")
+    if settings.get("instances", "own") not in {"own", "plain"}:
+        raise ValueError("the setting `instances` is `own` or `plain`")
+    return make(
+        state.folder / "machines",
+        front=Front(cloud).handle,
+        port=lambda: state.port,
+        credentials=state.role_credentials,
+        agent=[theirs] if theirs else [sys.executable, str(disk.GUEST / "agent.py")],
+        boot_seconds=float(settings.get("boot_seconds", "0")),
+        plainly=settings.get("instances") == "plain",
+        private=[state.folder],
+    )
