@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import World
 
-LIGHTEST = {"__future__", "runctl", "runctl.cli", "runctl.cli.main"}
+LIGHTEST = {"__future__", "runctl", "runctl.cli", "runctl.cli.main", "runctl.cli.commands"}
 
 
 def imported(world: World, *words: str) -> set[str]:
