@@ -17,12 +17,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("runctl.cli.init", "write a short commented .runctl.toml", "Project"),
     "project": ("runctl.cli.project", "show the project root and which files travel", "Project"),
     "config": ("runctl.cli.config", "show, check and change settings", "Project"),
+    "sandbox": ("runctl.cli.sandbox", "run an AWS-compatible cloud on this machine", "Sandbox"),
     "explain": ("runctl.cli.explain", "explain an error code", "Help"),
     "completion": ("runctl.cli.completion", "print the completion script of a shell", "Help"),
 }
 
 # commands whose script takes arguments after `--`
-TAKES_SCRIPT_ARGS = frozenset({"train"})
+TAKES_SCRIPT_ARGS = frozenset({"train", "sandbox"})
 
 # commands that print events under --json; the others print one value
 TELLS_EVENTS = frozenset({"train", "attach", "logs"})

@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runctl.sandbox import http, ssm
+from runctl.sandbox import http, instances, ssm
 from runctl.sandbox.call import Cloud
 from runctl.sandbox.control import Control
 from runctl.sandbox.ec2_rules import Ec2
 from runctl.sandbox.front import Front
-from runctl.sandbox.instances.machines import open_machines
 from runctl.sandbox.moto_services import MODULES, Moto
 from runctl.sandbox.pricing import Pricing
 from runctl.sandbox.quotas import Quotas
@@ -68,24 +67,11 @@ class Sandbox:
         )  # after listening: it takes a second or two, and S3 and SSM need none of it
 
     async def _add_machines(self) -> None:
-        cloud, state = self.cloud, self.cloud.state
-        machines = await open_machines(
-            state.folder / "machines",
-            front=self.front.handle,
-            port=lambda: state.port,
-            credentials=state.role_credentials,
-            agent=self._agent(),
-            boot_seconds=float(cloud.settings.get("boot_seconds", "0")),
-            plainly=cloud.settings.get("plain", "") in ("1", "true", "yes"),
-            private=[state.folder],
-        )
+        cloud = self.cloud
+        machines = instances.build(cloud)
+        await machines.begin()
         cloud.machines = machines
         machines.on_shutdown = self.ec2.guest_ended
-
-    def _agent(self) -> list[str]:
-        """The argv of the agent in every instance with a profile: our stand-in, unless ``agent`` names another."""
-        given = self.cloud.settings.get("agent", "")
-        return [given] if given else [sys.executable, "-m", "runctl.sandbox.guest.agent"]
 
     async def reset(self) -> None:
         """As after a fresh start, at the same address with the same credentials."""

@@ -63,4 +63,15 @@ ENTRIES = {
             "Nothing of a scenario with a mistake is put in force."
         ),
     ),
+    "sandbox-needs-package": Known(
+        errors.UsageError,
+        what="the sandbox needs the program {program}, which is not installed",
+        why="it comes with the package {package} of Debian and Ubuntu",
+        fix=("  apt-get install {package}",),
+        explain=(
+            "Instances of the sandbox are made with programs of the operating system: `ip` for their network, `sshd` "
+            "for those that are reached by SSH. One of them was not found on PATH nor where administrators' tools "
+            "are kept. Elsewhere than on Debian and Ubuntu the package may have another name."
+        ),
+    ),
 }
