@@ -1,4 +1,4 @@
-"""The control routes, under ``/_sandbox/``: status, weather, reset, end. For the holder of the token in the record.
+"""The control routes, under ``/_sandbox/``: status, weather, reset. For the holder of the token in the record.
 
 Guests reach the same server, and web pages can make a browser send requests to 127.0.0.1: hence the token.
 """
@@ -11,15 +11,14 @@ import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runctl.sandbox.http import Response
-from runctl.sandbox.weather import EVENTS, BadRule, Rule, check_scenario, parse
+from runctl.sandbox.weather import EVENTS, BadRule, check_scenario, parse
 
 if TYPE_CHECKING:
-    import asyncio
-
     from runctl.sandbox.call import Call, Cloud
     from runctl.sandbox.ec2_rules import Ec2
     from runctl.sandbox.front import Front
     from runctl.sandbox.http import Request
+    from runctl.sandbox.weather import Rule
 
 TOKEN = "x-runctl-sandbox"
 LIMIT = 4 * 1024 * 1024  # bytes of a scenario
@@ -30,7 +29,6 @@ class Whole(Protocol):
 
     ec2: Ec2
     front: Front
-    ended: asyncio.Event
 
     async def reset(self) -> None:
         """As after a fresh start."""
@@ -63,14 +61,8 @@ class Control:
         if route == "POST reset":
             await self._whole.reset()
             return _json(self._status())
-        if route == "POST end":
-            self._whole.ended.set()
-            return _json({})
         if route == "GET weather":
             return _json({"seed": weather.seed, "weather": weather.rules()})
-        if route == "DELETE weather":
-            await self._befall(Rule("clear"))
-            return _json({})
         if route == "POST weather":
             return _json(await self._change(body))
         if route.startswith("DELETE weather/"):

@@ -161,11 +161,12 @@ class _Launches:
             for zone in (each.name for each in backend.describe_availability_zones()):
                 fault = weather.fault({**facts, "zone": zone}, kinds=("capacity",), naming="zone")
                 if fault is None:
-                    if weather.names("zone"):
-                        more["placement"] = zone
+                    given = zone
                     break
         if fault is not None:
             raise refuse(fault.code, fault.message)
+        if not subnet and not more.get("nics"):
+            more["subnet_id"] = _default_subnet(backend, given)
 
     def _request_spot(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def request_spot_instances(response: Any) -> Any:
@@ -207,7 +208,7 @@ class _Launches:
 def _time(value: Any) -> datetime | None:
     if value is None:
         return None
-    at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
@@ -228,6 +229,19 @@ def _check_price(backend: Any, more: dict[str, Any], options: dict[str, Any]) ->
         )
 
 
+def _default_subnet(backend: Any, zone: str) -> str | None:
+    """The subnet that EC2 takes when none is asked for: the default VPC's in that zone; None when there is none."""
+    found = [
+        each for each in backend.describe_subnets() if each.default_for_az and each.availability_zone == zone
+    ]
+    return str(found[0].id) if found else None
+
+
+def _unbound(method: Callable[[Any, list[str]], Any]) -> Callable[[Any, list[str]], Any]:
+    """A function, which a class binds to its instances; a bound method it would not."""
+    return lambda backend, instance_ids: method(backend, instance_ids)  # noqa: PLW0108 - that is the point
+
+
 class _States:
     """Start, stop, reboot, terminate: refused where EC2 refuses them, and told to whoever moves the machines."""
 
@@ -238,9 +252,9 @@ class _States:
         from moto.ec2.models.instances import InstanceBackend  # noqa: PLC0415 - heavy
         from moto.ec2.models.tags import TagBackend  # noqa: PLC0415
 
-        _replace(InstanceBackend, "start_instances", lambda _: self._start)
-        _replace(InstanceBackend, "stop_instances", lambda _: self._stop)
-        _replace(InstanceBackend, "reboot_instances", lambda _: self._reboot)
+        _replace(InstanceBackend, "start_instances", lambda _: _unbound(self._start))
+        _replace(InstanceBackend, "stop_instances", lambda _: _unbound(self._stop))
+        _replace(InstanceBackend, "reboot_instances", lambda _: _unbound(self._reboot))
         _replace(InstanceBackend, "terminate_instances", self._terminate)
         _replace(TagBackend, "create_tags", self._retag)
         _replace(TagBackend, "delete_tags", self._retag)

@@ -154,7 +154,7 @@ class Ec2:
                 return
             tracked.booted = True
             for device, block in list(record.block_device_mapping.items()):
-                if device != record.root_device_name and device != "/dev/sda1":
+                if device not in (record.root_device_name, "/dev/sda1"):
                     await machines.attach_volume(
                         tracked.id, block.volume_id, device, gib=int(block.size or 8)
                     )

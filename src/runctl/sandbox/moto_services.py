@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,13 @@ from runctl.sandbox.http import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from runctl.sandbox.call import Call
     from runctl.sandbox.http import Request
     from runctl.sandbox.state import State
+
+log = logging.getLogger("runctl.sandbox.moto")
 
 # credential scope -> moto's module; what is not here is answered with an error that says so
 MODULES = {
@@ -71,7 +75,7 @@ class Moto:
     def warm(self, *services: str) -> None:
         """Load modules now, in moto's thread, while others work; returns at once."""
         for service in services:
-            self.thread.submit(self._load, MODULES[service])
+            self.thread.submit(self._load, MODULES[service]).add_done_callback(_log_failure)
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """Run ``work`` in moto's thread and give its result."""
@@ -118,13 +122,14 @@ class Moto:
     def _load(self, module: str) -> list[tuple[re.Pattern[str], Any]]:
         if module not in self._routes:
             urls = importlib.import_module(f"moto.{module}.urls")
-            self._routes[module] = [
+            found = [
                 (re.compile(f"^{path.format(base)}$"), handler)
                 for base in urls.url_bases
                 for path, handler in urls.url_paths.items()
             ]
-            for hook in self._ready.get(module, ()):
+            for hook in self._ready.pop(module, ()):
                 hook()
+            self._routes[module] = found
         return self._routes[module]
 
     def secret_of(self, access_key: str, token: str) -> str | None:
@@ -159,6 +164,11 @@ class Moto:
     def close(self) -> None:
         """Stop moto's thread; calls that wait are dropped. Safe to repeat."""
         self.thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _log_failure(done: Future[Any]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("a service of moto's could not be loaded", exc_info=error)
 
 
 _OURS = frozenset(
