@@ -184,3 +184,22 @@ def remove(folder: Path) -> None:
 
     if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder, onerror=unlock)
+
+
+def renew(folder: Path, image: Path, keep: Sequence[str]) -> None:
+    """Gives a stopped instance the disk of an image again, but for the folders in `keep` (absolute, in the guest).
+
+    What a container platform does with a stopped container whose volume stays. Raises OSError.
+    """
+    old = folder / "upper.old"
+    remove(old)
+    (folder / "upper").rename(old)
+    copy(image / "upper", folder / "upper")
+    for path in keep:
+        kept = old / path.lstrip("/")
+        if kept.exists():
+            target = folder / "upper" / path.lstrip("/")
+            remove(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            kept.rename(target)
+    remove(old)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -32,6 +33,7 @@ class Facts:
     rebalance: float | None = None
     volumes: dict[str, str] = field(default_factory=dict)
     services: list[dict[str, Any]] = field(default_factory=list)
+    on_end: Callable[[str], None] | None = None
     up: bool = False
 
     @property

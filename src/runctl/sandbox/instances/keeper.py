@@ -39,21 +39,14 @@ class Keeper:
 
     def prepare(self) -> None:
         """The network all instances share. Raises OSError unless a wrong address cannot be reached from it."""
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w") as file,
-        ):
-            file.write("1")
+        birth.no_ipv6()
         birth.ip(["link set lo up", "link add br0 type bridge", "link set br0 up"])
         routes = kernel.default_routes()
         if routes:
             raise OSError(f"the sandbox's network has a default route: {routes[0]}")
-        with socket.socket(
-            socket.AF_INET, socket.SOCK_DGRAM
-        ) as probe:  # connecting a datagram socket sends nothing
-            with contextlib.suppress(OSError):
-                probe.connect(UNREACHABLE)
-                raise SystemExit("the sandbox's network reaches addresses outside it")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            if probe.connect_ex(UNREACHABLE) == 0:  # of a datagram socket: nothing is sent
+                raise OSError("the sandbox's network reaches addresses outside it")
 
     def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
         """One datagram to the sandbox."""

@@ -16,7 +16,7 @@ from runctl.sandbox.instances.imds import Metadata
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from runctl.sandbox.instances.ground import Ground
@@ -100,7 +100,8 @@ class Machines:
         """Starts an instance for the first time; returns when its PID 1 runs.
 
         `services` are programs of the guest's own that run as long as it is up: `{"argv", "env", "log"}` each; the
-        SSM agent is added when there is a profile. `more` are fields of `Facts`. Raises OSError, after which
+        SSM agent is added when there is a profile. `more` are fields of `Facts`; `on_end` among them is called in place
+        of `on_shutdown`. Raises OSError, after which
         nothing of it is left, and FileExistsError when there is one of that name.
         """
         facts = Facts(
@@ -146,8 +147,8 @@ class Machines:
             return
         if again:
             self._go(self.start(instance))
-        elif self.on_shutdown is not None:
-            self.on_shutdown(instance)
+        elif (tell := facts.on_end or self.on_shutdown) is not None:
+            tell(instance)
 
     def _go(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -239,6 +240,10 @@ class Machines:
         path = self._find(instance).folder / "console.log"
         return path.read_bytes() if path.exists() else b""
 
+    def services(self, instance: str) -> list[dict[str, Any]]:
+        """The programs that run in an instance as long as it is up. Raises FileNotFoundError."""
+        return self._find(instance).services
+
     async def dial(self, instance: str, port: int) -> socket.socket:
         """A connection to a port of the instance, as from beside it. Raises OSError."""
         return await self._ground.dial(self._find(instance), port)
@@ -249,6 +254,18 @@ class Machines:
         image = self._layout.images / f"disk-{self._images:05d}"
         await asyncio.to_thread(disk.snapshot, self._find(instance).folder, image)
         return image
+
+    async def renew(self, instance: str, *, keep: Sequence[str], address: str = "") -> None:
+        """Gives a stopped instance a fresh disk but for the folders in `keep`, and another address if one is given.
+
+        Raises FileNotFoundError, and OSError while it runs.
+        """
+        facts = self._find(instance)
+        async with self._locks[instance]:
+            if facts.up:
+                raise OSError(f"{instance} is running")
+            await asyncio.to_thread(disk.renew, facts.folder, self._layout.images / "base", keep)
+            facts.address = address or facts.address
 
     async def delete_disk(self, image: Path) -> None:
         """Deletes an image; instances booted from it have their own copy. Safe to repeat."""
