@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import boto3
 from botocore.config import Config
+
 from runctl.sandbox.s3.standalone import ACCESS_KEY, SECRET_KEY, Standalone, serving
 
 
@@ -69,7 +70,14 @@ class S3Box:
             connection.close()
 
     def signed(
-        self, method: str, path: str, *, payload: str, query: str = "", region: str = "us-east-1", **extra: str
+        self,
+        method: str,
+        path: str,
+        *,
+        payload: str,
+        query: str = "",
+        region: str = "us-east-1",
+        **extra: str,
     ) -> tuple[dict[str, str], Signer]:
         """Headers of a signed request, made here from the published rules and not by the server's code."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.clock()))
@@ -115,7 +123,9 @@ class Signer:
         return f"{len(data):x};chunk-signature={signature}\r\n".encode() + data + (b"\r\n" if data else b"")
 
     def trailer(self, name: str, value: str) -> bytes:
-        signature = self.sign("AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(f"{name}:{value}\n".encode()).hexdigest())
+        signature = self.sign(
+            "AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(f"{name}:{value}\n".encode()).hexdigest()
+        )
         return f"{name}:{value}\r\nx-amz-trailer-signature:{signature}\r\n\r\n".encode()
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runctl.sandbox.s3 import checksums
 from tests.s3box import Answer, S3Box
+
+from runctl.sandbox.s3 import checksums
 
 UNSIGNED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -87,7 +88,9 @@ def test_every_checksum_may_come_in_the_trailer(s3box: S3Box, s3: Any, name: str
     value = checksums.encode(running.digest())
     body = framed(b"hello", 3) + f"x-amz-checksum-{name}:{value}\r\n\r\n".encode()
     assert send_unsigned(s3box, body, length=5, trailer=f"x-amz-checksum-{name}").status == 200
-    assert s3.head_object(Bucket="bucket", Key="k", ChecksumMode="ENABLED")[f"Checksum{name.upper()}"] == value
+    assert (
+        s3.head_object(Bucket="bucket", Key="k", ChecksumMode="ENABLED")[f"Checksum{name.upper()}"] == value
+    )
 
 
 def signed_put(box: S3Box, pieces: list[bytes], *, spoil: int | None = None, trailer: bool = False) -> Answer:
@@ -114,7 +117,9 @@ def test_signed_chunks(s3box: S3Box, s3: Any, trailer: bool) -> None:
 @pytest.mark.parametrize("spoil", [30, 100, 200, -20])
 def test_a_changed_byte_breaks_the_chain(s3box: S3Box, s3: Any, spoil: int) -> None:
     whole = 3 * (80 + 64 + 2) + 200
-    answer = signed_put(s3box, [b"a" * 64, b"b" * 64], spoil=spoil % whole if spoil > 0 else spoil, trailer=True)
+    answer = signed_put(
+        s3box, [b"a" * 64, b"b" * 64], spoil=spoil % whole if spoil > 0 else spoil, trailer=True
+    )
     assert told(answer) == (403, "SignatureDoesNotMatch")
     assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
 
@@ -132,11 +137,16 @@ def test_the_known_answers_of_the_checksums() -> None:
         running.update(b"1234")
         running.update(b"56789")
         assert running.digest().hex() == value
-        assert checksums._Crc(checksums._table_crc(name), checksums.SIZES[name]).digest() == bytes(checksums.SIZES[name])
+        assert checksums._Crc(checksums._table_crc(name), checksums.SIZES[name]).digest() == bytes(
+            checksums.SIZES[name]
+        )
         assert f"{checksums._table_crc(name)(b'123456789', 0):0{len(value)}x}" == value
 
 
-@given(st.lists(st.binary(max_size=200), min_size=1, max_size=6), st.sampled_from(["crc32", "crc32c", "crc64nvme"]))
+@given(
+    st.lists(st.binary(max_size=200), min_size=1, max_size=6),
+    st.sampled_from(["crc32", "crc32c", "crc64nvme"]),
+)
 def test_the_crc_of_the_whole_follows_from_its_parts(parts: list[bytes], name: str) -> None:
     def of(data: bytes) -> str:
         running = checksums.begin(name)

@@ -27,7 +27,11 @@ def begin(s3: Any, **more: Any) -> dict[str, Any]:
 
 def part(s3: Any, upload: dict[str, Any], number: int, data: bytes, **more: Any) -> dict[str, Any]:
     answer = s3.upload_part(**upload, PartNumber=number, Body=data, **more)
-    sums = {name: value for name, value in answer.items() if name.startswith("Checksum") and name != "ChecksumType"}
+    sums = {
+        name: value
+        for name, value in answer.items()
+        if name.startswith("Checksum") and name != "ChecksumType"
+    }
     return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
 
@@ -169,7 +173,9 @@ def test_checksums_of_the_whole(s3: Any) -> None:
     with pytest.raises(ClientError) as caught:
         finish(s3, upload, parts, ChecksumType="FULL_OBJECT", ChecksumCRC32="AAAAAA==")
     assert code(caught) == ("BadDigest", 400)
-    assert finish(s3, upload, parts, ChecksumType="FULL_OBJECT", ChecksumCRC32=whole)["ChecksumCRC32"] == whole
+    assert (
+        finish(s3, upload, parts, ChecksumType="FULL_OBJECT", ChecksumCRC32=whole)["ChecksumCRC32"] == whole
+    )
     with pytest.raises(ClientError):
         begin(s3, ChecksumAlgorithm="SHA256", ChecksumType="FULL_OBJECT")
 
@@ -181,12 +187,16 @@ def test_parts_copied_from_objects(s3: Any) -> None:
     ranges = ("bytes=0-5242879", f"bytes=5242880-{6 * MIB - 1}")
     parts = []
     for number, span in enumerate(ranges, 1):
-        answer = s3.upload_part_copy(**upload, PartNumber=number, CopySource="bucket/source", CopySourceRange=span)
+        answer = s3.upload_part_copy(
+            **upload, PartNumber=number, CopySource="bucket/source", CopySourceRange=span
+        )
         result = answer["CopyPartResult"]
         sums = {name: value for name, value in result.items() if name.startswith("Checksum")}
         parts.append({"PartNumber": number, "ETag": result["ETag"], **sums})
     finish(s3, upload, parts)
     assert s3.get_object(**K)["Body"].read() == data
     with pytest.raises(ClientError) as caught:
-        s3.upload_part_copy(**begin(s3), PartNumber=1, CopySource="bucket/source", CopySourceRange="bytes=0-99999999")
+        s3.upload_part_copy(
+            **begin(s3), PartNumber=1, CopySource="bucket/source", CopySourceRange="bytes=0-99999999"
+        )
     assert code(caught) == ("InvalidArgument", 400)

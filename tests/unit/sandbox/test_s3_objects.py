@@ -32,7 +32,9 @@ def test_content_comes_back(s3: Any, size: int) -> None:
     assert answer["ContentLength"] == size == s3.head_object(**B, Key="k")["ContentLength"]
 
 
-@pytest.mark.parametrize("key", ["a/b c", "ü+%20&=?#'\"", "//double//", "../x", ".", "日本", "a\tb", "x" * 1024])
+@pytest.mark.parametrize(
+    "key", ["a/b c", "ü+%20&=?#'\"", "//double//", "../x", ".", "日本", "a\tb", "x" * 1024]
+)
 def test_any_key_is_kept_as_it_is(s3: Any, key: str) -> None:
     put(s3, key, key.encode())
     assert read(s3, key) == key.encode()
@@ -52,7 +54,11 @@ def test_headers_and_metadata_come_back(s3: Any) -> None:
     )  # fmt: skip
     head = s3.head_object(**B, Key="k")
     assert head["Metadata"] == {"run-id": "brave", "empty": ""}
-    assert (head["ContentType"], head["CacheControl"], head["ContentEncoding"]) == ("text/x", "no-cache", "gzip")
+    assert (head["ContentType"], head["CacheControl"], head["ContentEncoding"]) == (
+        "text/x",
+        "no-cache",
+        "gzip",
+    )
     assert (head["ContentDisposition"], head["ContentLanguage"]) == ("attachment", "de")
     assert head["StorageClass"] == "STANDARD_IA"
     changed = s3.get_object(**B, Key="k", ResponseContentType="text/y")
@@ -64,7 +70,14 @@ def test_headers_and_metadata_come_back(s3: Any) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "wanted"),
-    [("0-0", b"0"), ("2-4", b"234"), ("5-", b"56789"), ("-3", b"789"), ("-99", b"0123456789"), ("8-99", b"89")],
+    [
+        ("0-0", b"0"),
+        ("2-4", b"234"),
+        ("5-", b"56789"),
+        ("-3", b"789"),
+        ("-99", b"0123456789"),
+        ("8-99", b"89"),
+    ],
 )
 def test_ranges(s3: Any, asked: str, wanted: bytes) -> None:
     put(s3, "k")
@@ -192,7 +205,9 @@ def test_tags(s3: Any) -> None:
     s3.delete_object_tagging(**B, Key="k")
     assert s3.get_object_tagging(**B, Key="k")["TagSet"] == []
     with pytest.raises(ClientError):
-        s3.put_object_tagging(**B, Key="k", Tagging={"TagSet": [{"Key": str(n), "Value": ""} for n in range(11)]})
+        s3.put_object_tagging(
+            **B, Key="k", Tagging={"TagSet": [{"Key": str(n), "Value": ""} for n in range(11)]}
+        )
 
 
 def test_deletes(s3: Any) -> None:
@@ -254,7 +269,12 @@ def test_checksums_are_verified_kept_and_given_back(s3: Any) -> None:
 
 def test_attributes(s3: Any) -> None:
     put(s3, "k", ChecksumAlgorithm="SHA256")
-    found = s3.get_object_attributes(**B, Key="k", ObjectAttributes=["ETag", "Checksum", "ObjectSize", "StorageClass"])
+    found = s3.get_object_attributes(
+        **B, Key="k", ObjectAttributes=["ETag", "Checksum", "ObjectSize", "StorageClass"]
+    )
     assert (found["ObjectSize"], found["StorageClass"]) == (10, "STANDARD")
-    assert found["Checksum"]["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(b"0123456789").digest()).decode()
+    assert (
+        found["Checksum"]["ChecksumSHA256"]
+        == base64.b64encode(hashlib.sha256(b"0123456789").digest()).decode()
+    )
     assert '"' not in found["ETag"]

@@ -136,7 +136,7 @@ async def upload_part_copy(ctx: Context) -> Response:
 
 async def complete(ctx: Context) -> Response:
     """CompleteMultipartUpload. Safe to repeat while the object it made is there."""
-    asked = _asked_parts(await receive_document(ctx.request, ctx.identity))
+    asked = _asked_parts(await receive_document(ctx.request, ctx.identity, of_object=True))
     done = _completed(ctx)
     if done is not None:
         return _complete_answer(ctx, done)

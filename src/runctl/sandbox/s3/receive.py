@@ -232,12 +232,18 @@ async def _pour(source: AsyncIterator[bytes], sink: Sink, length: int) -> None:
         await loop.run_in_executor(_POOL, sink.write, batch)
 
 
-async def receive_document(request: http.Request, identity: Identity) -> bytes:
-    """A small body (an XML or JSON document), verified like an object's. Raises S3Error, http.ClientGone."""
+async def receive_document(request: http.Request, identity: Identity, *, of_object: bool = False) -> bytes:
+    """A small body (an XML or JSON document), verified like an object's.
+
+    `of_object` says that checksum headers are of an object and not of this body. Raises S3Error, http.ClientGone.
+    """
     source, length, decoder = body_of(request, identity)
     if length > DOCUMENT_LIMIT:
         raise S3Error("MalformedXML", "The document is too large")
-    sink = Sink(announced(request.headers, identity), "")
+    wanted = announced(request.headers, identity)
+    if of_object:
+        wanted.algorithm = ""
+    sink = Sink(wanted, "")
     await _pour_small(source, sink, length)
     if sink.size != length:
         raise S3Error("IncompleteBody")
