@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import World
 
 from runctl.core.model import Outcome, Run, RunState
+from runctl.engine import folders
 from runctl.engine.index import Index
 
 PATIENCE = 30.0  # seconds a condition may take on a loaded machine
@@ -252,8 +253,14 @@ def test_a_run_whose_client_died_before_the_machine_had_it_can_be_deleted(
             run, id="01m84wyntz32gb6yfwp1v8zzzz", name="lost-owl-zzzz", state=RunState.PENDING, outcome=None
         )
         index.add(replace(lost, ended_at=None, started_at=None, exit_code=None))
+    (seen,) = [run for run in world.runctl("runs", "--json").json() if run["name"] == "lost-owl-zzzz"]
+    assert (seen["state"], seen["outcome"]) == ("lost", None)
+    held = folders.hold(folders.RunFolder(state, lost.id))  # a client is handing it over
+    with Index(state) as index:
+        index.update(replace(index.get(lost.id), state=RunState.PENDING))
     assert world.runctl("rm", "--yes", "lost-owl-zzzz").code == 2
-    done = world.runctl("rm", "--yes", "--force", "lost-owl-zzzz")
+    os.close(held)
+    done = world.runctl("rm", "--yes", "lost-owl-zzzz")
     assert done.code == 0, done.err
     assert [run["name"] for run in world.runctl("runs", "--json").json()] == [name]
 

@@ -36,6 +36,7 @@ def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
     supervisor = processes.find(written["supervisor"]["pid"])
     if supervisor is not None and processes.alive(written["supervisor"]):
         processes.send(supervisor, signal.SIGUSR1)
+        processes.send(supervisor, signal.SIGCONT)  # somebody may have stopped it
     else:
         from runctl.agent import daemon  # noqa: PLC0415 - seldom needed
 

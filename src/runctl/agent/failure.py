@@ -31,6 +31,6 @@ def disk_failure(error: BaseException, path: str) -> AgentFailure | None:
         from runctl.agent.home import free_bytes  # noqa: PLC0415
 
         return AgentFailure("disk-full", path=path, free_bytes=free_bytes(path))
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
         return AgentFailure("machine-home-not-writable", path=where, detail=error.strerror or str(error))
     return None

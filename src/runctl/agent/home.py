@@ -71,7 +71,12 @@ def make_folder(path: str) -> None:
         pass
     except FileNotFoundError:
         make_folder(os.path.dirname(path))
-        make_folder(path)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        except FileNotFoundError as error:  # a file system that makes no folders, such as /proc
+            raise AgentFailure("machine-home-not-writable", path=path, detail=str(error.strerror)) from error
 
 
 def read_json(path: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,12 @@ from runctl import registry
 from runctl.api.watching import follow
 from runctl.core.cancel import CancelToken
 from runctl.core.catalogue import known
-from runctl.core.errors import Cancelled, RunctlError
+from runctl.core.errors import RunctlError
 from runctl.core.events import RunPlanned
 from runctl.core.model import DepsMode, Limits, Run, RunSpec, RunState
 from runctl.core.quantities import count
 from runctl.engine import names
-from runctl.engine.folders import write_plan
+from runctl.engine.folders import hold, write_plan
 from runctl.engine.launch import start_training
 from runctl.engine.lease import lease
 from runctl.engine.planner import Planner, Project
@@ -166,7 +167,9 @@ def train(
             return run
         try:
             return follow(rt, run, from_start=True)
-        except Cancelled:
+        except (
+            BaseException
+        ):  # Ctrl+C, stdout closed, no contact: whatever ended the watching, the run goes on
             leased.keep()
             raise
 
@@ -190,9 +193,10 @@ def _start(rt: Runtime, plan: Plan, machine: Machine) -> Run:
     )
     recorder = Recorder(rt.emit, clock=rt.clock)
     with rt.index() as index:
-        index.add(run)
+        folder = index.folder(run.id)
+        held = hold(folder)
         try:
-            folder = index.folder(run.id)
+            index.add(run)
             write_plan(folder, plan.to_json())
             recorder.begin(folder, run.id, told=plan.told)
             recorder(RunPlanned(plan.to_json()))
@@ -202,10 +206,12 @@ def _start(rt: Runtime, plan: Plan, machine: Machine) -> Run:
             start_training(plan, agent, emit=recorder, clock=rt.clock, cancel=rt.cancel)
         except BaseException:
             if not _machine_has(rt, run):
-                index.delete(run.id)
+                with suppress(RunctlError):  # a folder that cannot be written; why we are here matters more
+                    index.delete(run.id)
             raise
         finally:
             recorder.close()
+            os.close(held)
     return run
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
-from runctl.core.errors import UnreachableError
+from runctl.core.errors import AccessError, UnreachableError
 from runctl.core.events import Notice, Output
 from runctl.core.model import Endpoint, Outcome, RunState, run_from_json
+from runctl.engine.folders import RunFolder, is_held
 from runctl.engine.follow import Follower
 from runctl.engine.observe import absorb, absorb_record
 from runctl.engine.records import Recorder, recorded_steps
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from runctl.api.runtime import Runtime
     from runctl.core.model import Run
+    from runctl.engine.index import Index
 
 CANCEL_POLL = 0.1  # seconds between two looks at a run that is being ended
 SETTLE_WAIT = 10.0  # seconds beyond the grace before a cancelled run that does not end is reported
@@ -37,6 +40,12 @@ def refresh(rt: Runtime, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     A machine that does not answer leaves its runs as they were last seen, with a notice. What is new is recorded.
     """
     fresh = {}
+    # Before the machines are asked: a client that lets go has handed over, and its machine knows the run.
+    waiting = {
+        record["id"]
+        for record in records
+        if record["state"] == RunState.PENDING and is_held(RunFolder(rt.state_dir, record["id"]))
+    }
     for endpoint, alive in _by_machine(records).items():
         try:
             answer = rt.agent(endpoint).call(
@@ -49,12 +58,13 @@ def refresh(rt: Runtime, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         said = {status["run"]: status for status in answer["runs"]}
         for record in alive:
-            fresh[record["id"]] = _refreshed(record, said.get(record["id"]))
+            status = said.get(record["id"])
+            fresh[record["id"]] = _refreshed(record, status, handing_over=record["id"] in waiting)
     changed = [run_from_json(record) for record in fresh.values()]
     if changed:
         with rt.index() as index:
             for run in changed:
-                if index.update(run) and run.state is RunState.ENDED:
+                if _record(rt, index, run) and run.state is RunState.ENDED:
                     settle_record(rt, run)
     return [fresh.get(record["id"], record) for record in records]
 
@@ -68,12 +78,35 @@ def _by_machine(records: Iterable[dict[str, Any]]) -> dict[Endpoint, list[dict[s
     return found
 
 
-def _refreshed(record: dict[str, Any], status: dict[str, Any] | None) -> dict[str, Any]:
+def _refreshed(
+    record: dict[str, Any], status: dict[str, Any] | None, *, handing_over: bool
+) -> dict[str, Any]:
     if status is not None:
         return absorb_record(record, status)
-    if record["state"] == RunState.PENDING:
-        return record  # another client may be about to hand it over
-    return {**record, "state": str(RunState.LOST), "reason": "its machine does not know it any more"}
+    if record["started_at"] is None and record["state"] in (RunState.PENDING, RunState.LOST):
+        if handing_over:
+            return record
+        reason = "the client that started it ended before the machine had it"
+    else:
+        reason = "its machine does not know it any more"
+    return {**record, "state": str(RunState.LOST), "reason": reason}
+
+
+def _record(rt: Runtime, index: Index, run: Run) -> bool:
+    """Record what a machine said of a run; whether that was new. A state folder that cannot be written is a notice.
+
+    Whoever looks at a run, or ends it, wants that more than a record: the machine has one of its own.
+    """
+    try:
+        return index.update(run)
+    except AccessError as error:
+        rt.emit(Notice("warning", f"{error.what}: {error.why}; what is seen now is not recorded"))
+        return False
+
+
+def _record_steps(index: Index, run: Run) -> None:
+    with suppress(AccessError):  # said already, when the run itself was to be recorded
+        index.add_steps(recorded_steps(index.folder(run.id), run.id))
 
 
 def get_run(rt: Runtime, reference: str) -> Run:
@@ -112,8 +145,8 @@ def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
             more = {} if from_start else {"tail": 0}
             status = follower.follow(wait=True, cancel=rt.cancel, **more)
             ended = absorb(run, status)
-            index.update(ended)
-            index.add_steps(recorded_steps(index.folder(run.id), run.id))
+            _record(rt, index, ended)
+            _record_steps(index, run)
         finally:
             recorder.close()
     return ended
@@ -138,7 +171,7 @@ def settle_record(rt: Runtime, run: Run) -> None:
             )
             follower.output, follower.events = None, recorder.machine_offset()
             follower.follow(wait=False, cancel=rt.cancel)
-            index.add_steps(recorded_steps(index.folder(run.id), run.id))
+            _record_steps(index, run)
         except UnreachableError:
             return
         finally:
@@ -199,7 +232,7 @@ def cancel(
         status = answer["runs"][0]
     now = absorb(run, status)
     with rt.index() as index:
-        if index.update(now) and now.state is RunState.ENDED:
+        if _record(rt, index, now) and now.state is RunState.ENDED:
             settle_record(rt, now)
     return now, status
 
@@ -232,7 +265,8 @@ def raise_for_outcome(rt: Runtime, run: Run) -> None:
         return
     events = str(rt.state_dir / "runs" / run.id)
     if run.error is not None:
-        raise worded(run.error).add_context(run=run.name, events=events)
+        named = {**run.error.get("facts", {}), "run": run.name}
+        raise worded({**run.error, "facts": named}).add_context(events=events)
     facts = {"run": run.name, "script": run.script, "reason": run.reason, "events": events}
     if run.outcome is Outcome.CANCELLED:
         raise known("run-cancelled", **facts)

@@ -45,5 +45,8 @@ def run(args: argparse.Namespace, session: Session) -> int:
             ended = api.follow(session.runtime, found, from_start=not args.new)
         except Cancelled:
             return detached(found, session)
+        except OSError:  # nobody reads stdout any more, or it cannot be written
+            detached(found, session)
+            raise
     api.raise_for_outcome(session.runtime, ended)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from runctl.cli.commands import COMMANDS, TELLS_EVENTS, root_help, version_line
 from runctl.cli.main import forget_stdout
 from runctl.cli.session import Session, options_from
 from runctl.core.errors import InternalError, RunctlError
+from runctl.core.stdout import StdoutFailed, to_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,8 @@ PAGE_WORDS = ("--help", "-h", "help")
 def dispatch(argv: Sequence[str]) -> int:
     """Run the command ``argv`` asks for and give its exit status; every failure is shown, none is raised.
 
-    ``BrokenPipeError`` of stdout gives 141, Ctrl+C 130, a ``RunctlError`` its own ``exit_code``, anything else 70.
+    A reader of stdout that left gives 141, a stdout that cannot be written 74, Ctrl+C 130,
+    a ``RunctlError`` its own ``exit_code``, anything else 70.
     """
     line = parsing.read(argv)
     session = Session({**options_from(line.globals), "alone": line.command not in TELLS_EVENTS})
@@ -36,11 +39,17 @@ def dispatch(argv: Sequence[str]) -> int:
 def _guarded(line: CommandLine, session: Session) -> int:
     try:
         status = _run(line, session)
-        sys.stdout.flush()
+        with to_stdout():
+            sys.stdout.flush()
     except RunctlError as error:
         return _show(error, session)
     except BrokenPipeError:
         return forget_stdout()
+    except StdoutFailed as error:
+        forget_stdout()
+        session.close()  # what the view still has to say comes first
+        sys.stderr.write(f"runctl: cannot write to stdout: {error.strerror}\n")
+        return os.EX_IOERR
     except KeyboardInterrupt:
         session.say("cancelled")
         return 130

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runctl.cli.arguments import SINCE_HELP, add_run, since, whole
 from runctl.core.errors import Cancelled
+from runctl.core.stdout import to_stdout
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
     Raises:
         UsageError: ``run-not-found``, ``run-ambiguous``, ``run-unknown`` (its machine has it no more).
         BrokenPipeError: nobody reads stdout any more.
+        StdoutFailed: it cannot be written.
     """
     from runctl import api  # noqa: PLC0415 - `logs --help` does without the engine
     from runctl.cli.signals import install_signals  # noqa: PLC0415
@@ -49,8 +51,9 @@ def run(args: argparse.Namespace, session: Session) -> int:
     out = sys.stdout.buffer
 
     def write(chunk: Output) -> None:
-        out.write(chunk.data)
-        out.flush()
+        with to_stdout():
+            out.write(chunk.data)
+            out.flush()
 
     with install_signals(session.cancel, say=lambda _text: None):
         found = api.get_run(runtime, args.run)

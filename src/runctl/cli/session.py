@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runctl.core.cancel import CancelToken
 from runctl.core.errors import RunctlError
+from runctl.core.stdout import to_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -179,15 +180,20 @@ class Session:
 
     def out(self, text: str) -> None:
         """Write a line of data to stdout, whatever ``--quiet`` says."""
-        self._settle()
-        sys.stdout.write(text + "\n")
+        self._write(text)
 
     def out_json(self, value: Any) -> None:
         """Write one JSON value to stdout, on one line; ASCII, so that any path and any locale come through."""
         import json  # noqa: PLC0415 - only for --json
 
+        self._write(json.dumps(value, default=str))
+
+    def _write(self, text: str) -> None:
+        r"""A line to stdout. What its encoding has no character for comes as an escape, like ``\xfc``."""
         self._settle()
-        sys.stdout.write(json.dumps(value, default=str) + "\n")
+        encoding = sys.stdout.encoding or "utf-8"
+        with to_stdout():
+            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
     def _settle(self) -> None:
         """What the view draws in place must not be drawn over what is written here."""

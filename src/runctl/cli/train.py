@@ -131,6 +131,10 @@ def _train(plan: Plan, session: Session, *, detach: bool) -> int:
         if not started:
             raise
         return detached(started[0], session)
+    except OSError:  # nobody reads stdout any more, or it cannot be written
+        if started:
+            detached(started[0], session)
+        raise
     if detach:
         return _handed_over(ended, session)
     api.raise_for_outcome(session.runtime, ended)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,36 @@ class RunFolder:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise unwritable(self.path, error) from error
+
+
+def hold(folder: RunFolder) -> int:
+    """Make the folder and hold it while its run is handed over to a machine; closing the descriptor lets go.
+
+    The kernel lets go when the process dies, however it dies: that is how others tell a run that is on its way from
+    one whose client is gone. Raises ``state-unwritable``.
+    """
+    folder.create()
+    try:
+        fd = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    except OSError as error:
+        raise unwritable(folder.path, error) from error
+    return fd
+
+
+def is_held(folder: RunFolder) -> bool:
+    """Whether a living client is handing this run over; true also where the file system cannot tell."""
+    try:
+        fd = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError, UnreachableError
 from runctl.core.events import Notice, Output, RunEnded, from_json
 
@@ -35,7 +36,7 @@ class FrameReader:
 
     def __init__(self, on_frame: Callable[[Frame], None]) -> None:
         self._on_frame = on_frame
-        self.fresh = True  # nothing was fed yet
+        self.refusal = bytearray()  # an error object where a frame should begin, and all that follows it
         self._header = bytearray()
         self._kind = ""
         self._offset = 0
@@ -44,7 +45,6 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the stream, however they were cut."""
-        self.fresh = False
         view = memoryview(chunk)
         while view:
             if not self._kind:
@@ -61,13 +61,15 @@ class FrameReader:
             self._finish_if_whole()
 
     def _take_header(self, view: memoryview) -> memoryview:
+        if self.refusal or (not self._header and view[0] == ord("{")):
+            self.refusal += view
+            return view[len(view) :]
         newline = bytes(view[:128]).find(b"\n")
         end = len(view) if newline < 0 else newline + 1
         self._header += view[:end]
         if newline >= 0:
-            kind, offset, length = self._header.decode().split()
+            self._kind, self._offset, self._left = _parsed(bytes(self._header))
             self._header.clear()
-            self._kind, self._offset, self._left = kind, int(offset), int(length)
             self._finish_if_whole()
         return view[end:]
 
@@ -78,6 +80,14 @@ class FrameReader:
             self._on_frame(Frame(self._kind, self._offset, bytes(self._body)))
         self._kind = ""
         self._body.clear()
+
+
+def _parsed(header: bytes) -> tuple[str, int, int]:
+    try:
+        kind, offset, length = header.decode().split()
+        return kind, int(offset), int(length)
+    except ValueError as error:
+        raise known("agent-reply", command="follow", detail=f"not a frame: {header[:80]!r}") from error
 
 
 class Follower:
@@ -135,17 +145,9 @@ class Follower:
 
     def _once(self, *, wait: bool, cancel: CancelToken, more: dict[str, Any]) -> None:
         request = {"run": self._run_id, "output": self.output, "events": self.events, "wait": wait, **more}
-        refusal = bytearray()
         reader = FrameReader(self._take)
-
-        def on_output(chunk: bytes) -> None:
-            if refusal or (reader.fresh and chunk.startswith(b"{")):
-                refusal.extend(chunk)  # an error object instead of a stream
-            else:
-                reader.feed(chunk)
-
-        done = self._agent.stream("follow", request, on_output, cancel=cancel)
-        self._agent.raise_refusal("follow", done, bytes(refusal))
+        done = self._agent.stream("follow", request, reader.feed, cancel=cancel)
+        self._agent.raise_refusal("follow", done, bytes(reader.refusal))
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == "O":

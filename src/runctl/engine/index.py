@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runctl.engine import database, folders
 from runctl.engine.folders import RunFolder
-from runctl.engine.index_file import IndexFile, as_text, insert_run, insert_steps
+from runctl.engine.index_file import IndexFile, as_text, column, insert_run, insert_steps
 from runctl.engine.records import StepTime
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Index:
                     raise _known("run-exists", run=run.name, id=run.id) from error
                 folders.write_record(self.folder(run.id), record)
 
-        self._file.do(work)
+        self._file.do(work, writes=True)
 
     def update(self, run: Run) -> bool:
         """Replace the record of a run that is here; whether anything changed. Safe to repeat.
@@ -95,11 +95,11 @@ class Index:
                 folders.write_record(self.folder(run.id), record)
                 db.execute(
                     "UPDATE runs SET name = ?, state = ?, outcome = ?, project = ?, record = ? WHERE id = ?",
-                    (run.name, record["state"], record["outcome"], run.project, text, run.id),
+                    (run.name, record["state"], record["outcome"], column(run.project), text, run.id),
                 )
             return True
 
-        return self._file.do(work)
+        return self._file.do(work, writes=True)
 
     def delete(self, run_id: str) -> int:
         """Forget a run: its row, its steps and its folder; the bytes freed. Safe to repeat."""
@@ -111,7 +111,7 @@ class Index:
                 db.execute("DELETE FROM steps WHERE run = ?", (run_id,))
             return freed
 
-        return self._file.do(work)
+        return self._file.do(work, writes=True)
 
     def add_steps(self, steps: Iterable[StepTime]) -> None:
         """Record step timings. Safe to repeat: a step that ended at that moment is there once."""
@@ -122,7 +122,7 @@ class Index:
                 insert_steps(db, rows)
 
         if rows:
-            self._file.do(work)
+            self._file.do(work, writes=True)
 
     # --- reading
 
@@ -231,7 +231,7 @@ def _conditions(
     """A WHERE clause made of constants, and the values for its place-holders."""
     found: list[tuple[str, tuple[str, ...]]] = []
     if project is not None:
-        found.append(("project = ?", (project,)))
+        found.append(("project = ?", (column(project),)))
     if state == "active":
         found.append(("state != 'ended'", ()))
     elif state is not None:

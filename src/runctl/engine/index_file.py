@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runctl.core.errors import RunctlError
 from runctl.engine import database, folders
 from runctl.engine.folders import RunFolder
 from runctl.engine.records import StepTime, recorded_steps
@@ -33,6 +34,7 @@ class IndexFile:
         self._state_dir = state_dir
         self._notice = notice
         self._read_only = read_only
+        self._unwritable: BaseException | None = None  # why it was opened for reading although not asked to
         self._db: sqlite3.Connection | None = None
         self._lock = threading.RLock()
 
@@ -43,15 +45,19 @@ class IndexFile:
             if db is not None:
                 db.close()
 
-    def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def do(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
         """Give the open file to ``work``; once more, made again, when it turns out to be broken.
 
-        Raises ``state-unwritable``, ``state-busy``, ``state-newer``, and what ``work`` raises.
+        Raises ``state-unwritable`` (of a file that cannot even be opened for writing, only when ``work`` ``writes``:
+        reading goes on without), ``state-busy``, ``state-newer``, and what ``work`` raises.
         """
         with self._lock:
             try:
                 try:
-                    return work(self._connection())
+                    db = self._connection()
+                    if writes and self._unwritable is not None:
+                        raise self._unwritable
+                    return work(db)
                 except sqlite3.DatabaseError as error:
                     if not database.is_broken(error):
                         raise
@@ -78,10 +84,16 @@ class IndexFile:
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
-            if self._read_only:
+            if not self._read_only:
+                try:
+                    self._db = database.open_for_writing(self._path, fill=self._fill)
+                except (sqlite3.Error, RunctlError) as error:
+                    said = database.said(error, self._path) if isinstance(error, sqlite3.Error) else error
+                    if getattr(said, "code", "") != "state-unwritable":
+                        raise
+                    self._unwritable, self._read_only = said, True
+            if self._db is None:
                 self._db = database.open_for_reading(self._path) or database.in_memory(fill=self._fill)
-            else:
-                self._db = database.open_for_writing(self._path, fill=self._fill)
         return self._db
 
     def _mend(self) -> None:
@@ -120,7 +132,7 @@ def insert_run(db: sqlite3.Connection, record: dict[str, Any], *, conflict: str 
             record["state"],
             record.get("outcome"),
             record["created_at"],
-            record.get("project", ""),
+            column(record.get("project", "")),
             as_text(record),
         ),
     )
@@ -132,6 +144,11 @@ def insert_steps(db: sqlite3.Connection, steps: Iterable[StepTime]) -> None:
         "INSERT OR IGNORE INTO steps (run, step, side, seconds, ok, skipped, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         steps,
     )
+
+
+def column(path: str) -> str:
+    """A path as a column holds it: SQLite takes no bytes that are not UTF-8. The record has it as it is."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def as_text(record: dict[str, Any]) -> str:

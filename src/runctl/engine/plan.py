@@ -103,7 +103,8 @@ class Plan:
         """The training's own command: the environment's interpreter, or the machine's own where none is installed."""
         own = self.machine.get("script_python", "python3")
         python = f"{self.home}/envs/{self.environment.key}/bin/python" if self.environment.key else own
-        return (python, str(self.spec.script), *self.spec.args)
+        script = str(self.spec.script)
+        return (python, "./" + script if script.startswith("-") else script, *self.spec.args)
 
     def lines(self) -> tuple[PlanLine, ...]:
         """The plan, line by line, in the order apply works."""

@@ -152,6 +152,8 @@ def _price(record: Mapping[str, Any]) -> str:
 def next_commands(record: Mapping[str, Any]) -> list[str]:
     """What one would type next about a run, by its state."""
     name = record["name"]
+    if record["state"] == "lost":
+        return [f"runctl rm {name}"]
     if record["state"] != "ended":
         return [f"runctl attach {name}", f"runctl logs {name} --tail 50", f"runctl cancel {name}"]
     again = [f"runctl train {text.command([record['script']])} --resume {name}"]

@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from runctl.core.stdout import to_stdout
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,16 +74,18 @@ class Streams:
         self._held_since = 0.0
 
     def output(self, data: bytes) -> None:
-        """Pass on bytes of the script, at once. Raises ``BrokenPipeError`` when nobody reads."""
+        """Pass on bytes of the script, at once. Raises ``BrokenPipeError`` when nobody reads, ``StdoutFailed``."""
         with self._out_lock:
             if self._held and b"\n" in data:
                 end = data.rindex(b"\n") + 1
-                self._out(data[:end])
+                with to_stdout():
+                    self._out(data[:end])
                 self._line_start = True
                 self._release()
                 data = data[end:]
             if data:
-                self._out(data)
+                with to_stdout():
+                    self._out(data)
                 self._line_start = data.endswith(b"\n")
 
     def say(self, line: str) -> None:

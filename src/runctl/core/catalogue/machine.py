@@ -153,7 +153,7 @@ ENTRIES = {
         errors.AgentError,
         what="the program that supervised the run is gone: {reason}",
         why="it was killed (kill -9, out of memory) or the machine restarted",
-        fix=("  runctl logs RUN", "  runctl checkpoint list RUN", "  runctl train --resume RUN ..."),
+        fix=("  runctl logs {run}", "  runctl checkpoint list {run}", "  runctl train SCRIPT --resume {run}"),
         explain=(
             "Each run has a supervisor on its machine that starts the script and records its exit status. It ended "
             "without doing so, so the exit status is not known and the run counts as failed. Output and checkpoints "
