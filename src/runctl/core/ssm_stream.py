@@ -101,7 +101,7 @@ class Inbox:
         if frame.sequence < self.expected:
             return True, []
         if frame.sequence > self.expected:
-            if len(self._ahead) >= AHEAD_LIMIT:
+            if len(self._ahead) >= AHEAD_LIMIT and frame.sequence not in self._ahead:
                 return False, []
             self._ahead[frame.sequence] = frame
             return True, []

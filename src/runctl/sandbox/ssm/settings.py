@@ -35,7 +35,10 @@ def read_settings(given: Mapping[str, str]) -> SsmSettings:
         text = given.get(PREFIX + each.name)
         if text is None:
             continue
-        value = float(text)
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
         if not 0 <= value < float("inf") or (each.name == "clock_factor" and not value):
             raise ValueError(f"{PREFIX}{each.name} cannot be {text}")
         setattr(settings, each.name, value)

@@ -20,6 +20,7 @@ from botocore.config import Config
 from runctl.sandbox import http, ssm
 from runctl.sandbox.call import Cloud, InstanceFacts
 from runctl.sandbox.front import Front
+from runctl.sandbox.s3 import S3
 from runctl.sandbox.state import State
 from runctl.sandbox.weather import Weather, parse
 
@@ -53,24 +54,12 @@ class Directory:
         return [each for each in self.all.values() if region in (None, each.region)]
 
 
-class Bucket:
-    """Where agents put output: keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    async def handle(self, request: http.Request, call: Any) -> http.Response:
-        self.objects[request.path] = await request.body.read(10_000_000)
-        return http.Response(200)
-
-
 class SsmBox:
     """One sandbox with nothing but SSM in it, on a loop in a thread of its own."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.ec2 = Directory()
-        self.bucket = Bucket()
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -83,7 +72,7 @@ class SsmBox:
         self.weather = Weather(monotonic=time.monotonic)
         self.cloud = Cloud(self.state, self.weather, settings=settings, ec2=self.ec2)
         self.ssm = ssm.build(self.cloud)
-        self.cloud.services.update({"ssm": self.ssm, "s3": self.bucket})
+        self.cloud.services.update({"ssm": self.ssm, "s3": S3(self.state.path("s3"), lookup=self.state.lookup)})
         self._server = await http.serve(Front(self.cloud).handle, "127.0.0.1", 0)
         self._metadata = await http.serve(self._imds, "127.0.0.1", 0)
         self.state.port = self._server.port
@@ -137,14 +126,16 @@ class SsmBox:
     def storm(self, **rule: Any) -> None:
         self.weather.add(parse(rule))
 
-    def client(self, service: str = "ssm", *, region: str = REGION) -> Any:
+    def client(self, service: str = "ssm", *, region: str = REGION, checked: bool = True) -> Any:
         return boto3.client(
             service,
             endpoint_url=self.state.endpoint,
             region_name=region,
             aws_access_key_id=self.state.access_key,
             aws_secret_access_key=self.state.secret,
-            config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50),
+            config=Config(
+                parameter_validation=checked, retries={"total_max_attempts": 1}, max_pool_connections=50
+            ),
         )
 
     def send(self, *lines: str, to: str, **more: Any) -> str:
