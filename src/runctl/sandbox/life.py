@@ -181,8 +181,6 @@ def down(folder: Path, *, keep: bool = False) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             shutil.rmtree(folder)  # once more: what was written while the first one ran
-        with contextlib.suppress(OSError):  # other sandboxes are beside it
-            folder.parent.rmdir()
     return True
 
 

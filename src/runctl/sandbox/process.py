@@ -9,6 +9,7 @@ import inspect
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -54,7 +55,7 @@ class Sandbox:
         cloud.services.update(
             {"pricing": Pricing(state), "servicequotas": Quotas(), "control": Control(cloud, self)}
         )
-        cloud.services["s3"] = S3(state.path("s3"), lookup=state.lookup, now=state.now)
+        self._open_s3()
         cloud.services["ssm"] = ssm.build(cloud)
         self.front = Front(cloud)
         state.socket.unlink(missing_ok=True)
@@ -65,6 +66,10 @@ class Sandbox:
         self.moto.warm(
             "ec2", "iam", "sts"
         )  # after listening: it takes a second or two, and S3 and SSM need none of it
+
+    def _open_s3(self) -> None:
+        state = self.cloud.state
+        self.cloud.services["s3"] = S3(state.path("s3"), lookup=state.lookup, now=state.now)
 
     async def _add_machines(self) -> None:
         cloud = self.cloud
@@ -82,6 +87,8 @@ class Sandbox:
         await cloud.machines.reset()
         for each in cloud.resets:
             await _maybe(each())
+        await asyncio.to_thread(shutil.rmtree, cloud.state.path("s3"), ignore_errors=True)
+        self._open_s3()
         cloud.state.reset()
 
     async def close(self) -> None:

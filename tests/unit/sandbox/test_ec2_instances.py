@@ -22,7 +22,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxBox]:
 @pytest.fixture(autouse=True)
 def fair(box: SandboxBox) -> Iterator[None]:
     yield
-    box.runctl("reset")
+    box.reset()
 
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:

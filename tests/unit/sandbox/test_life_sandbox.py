@@ -26,6 +26,11 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as Broken
 from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 
+# botocore leaves the socket of a connection that was cut to the garbage collector
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxBox]:
@@ -37,7 +42,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxBox]:
 def fair(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "box" in request.fixturenames:
-        request.getfixturevalue("box").runctl("reset")
+        request.getfixturevalue("box").reset()
 
 
 def processes_of(folder: Path) -> list[int]:
