@@ -16,6 +16,7 @@ GROUPS = {
     "overhead": ("what a run costs, over running the script directly", 9),
     "flood": ("100 MB of output at full speed", 5),
     "interrupt": ("Ctrl+C until the prompt is back", 5),
+    "sandbox_s3": ("the sandbox's S3, through s5cmd and boto3", 5),
 }
 FEWEST = 5  # a median of less says little
 

@@ -19,7 +19,7 @@ def put(s3: Any, key: str, body: bytes = b"0123456789", **more: Any) -> Any:
     return s3.put_object(**B, Key=key, Body=body, **more)
 
 
-def read(s3: Any, key: str, **more: Any) -> bytes:
+def read(s3: Any, key: str, **more: Any) -> Any:
     return s3.get_object(**B, Key=key, **more)["Body"].read()
 
 
