@@ -56,15 +56,16 @@ class Service:
 
     def start(self) -> None:
         """Starts it; a program that cannot be started is said on the console and tried again later."""
-        os.makedirs(os.path.dirname(self.log), exist_ok=True)
-        output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            self.pid = spawn(self.argv, self.env, output)
+            os.makedirs(os.path.dirname(self.log), exist_ok=True)
+            output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                self.pid = spawn(self.argv, self.env, output)
+            finally:
+                os.close(output)
         except OSError as error:
             say(f"cannot start {self.argv[0]}: {error}")
             self.ended()
-        finally:
-            os.close(output)
 
     def ended(self) -> None:
         """Takes note that it is not running; `due` is when it is to be started again."""
@@ -175,7 +176,10 @@ def main() -> int:
     ]
     for service in services:
         service.start()
-    run_user_data(boot["instance_id"], boot["env"])
+    try:
+        run_user_data(boot["instance_id"], boot["env"])
+    except OSError as error:  # a full disk must not keep the machine from coming up
+        say(f"cannot run the user data: {error}")
     say("boot finished")
     status = serve(services)
     say("going down: " + ("reboot" if status == REBOOT else "power off"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -46,8 +45,7 @@ def make(
         if why:
             return plain.Processes(layout, port=port, environ=variables, why=why)
         home = Path(variables.get("HOME", "/root"))
-        allowed = asyncio.ensure_future(asyncio.to_thread(packages.configured, variables, home))
-        proxy = packages.Proxy(allowed)
+        proxy = packages.Proxy(lambda: packages.configured(variables, home))
         return Namespaces(
             layout, front=front, port=port, proxy=proxy, environ=variables, private=list(private)
         )

@@ -131,12 +131,19 @@ def parse_target(head: bytes) -> tuple[str, int, bytes]:
 class Proxy:
     """Serves the connections of instances that want a package index.
 
-    `allowed` may still be under way: finding it takes longer than a sandbox may take to start.
+    `find` gives the (host, port) of those that are let through; it takes its time, so it is asked at the first need.
     """
 
-    def __init__(self, allowed: asyncio.Future[set[tuple[str, int]]]) -> None:
-        self.allowed = allowed
+    def __init__(self, find: Callable[[], set[tuple[str, int]]]) -> None:
+        self._find = find
+        self._allowed: asyncio.Task[set[tuple[str, int]]] | None = None
         self.refused: list[str] = []  # host:port of what was asked for and not let through, the last hundred
+
+    async def allowed(self) -> set[tuple[str, int]]:
+        """The hosts and ports that are let through."""
+        if self._allowed is None:
+            self._allowed = asyncio.create_task(asyncio.to_thread(self._find))
+        return await asyncio.shield(self._allowed)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
@@ -146,7 +153,7 @@ class Proxy:
         except (ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             await refuse(writer, 400, "Bad Request")
             return
-        if (host, port) not in await asyncio.shield(self.allowed):
+        if (host, port) not in await self.allowed():
             self.refused = [*self.refused[-99:], f"{host}:{port}"]
             await refuse(writer, 403, f"{host} is no package index this machine is configured for")
             return
