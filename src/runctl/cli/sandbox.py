@@ -85,6 +85,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     gone.add_argument("--keep", action="store_true", help="leave its folder: log and objects")
     verb("reset", "begin anew: no resources, fair weather, same address and credentials")
     verb("env", "print the variables that lead AWS clients to it, for a shell to eval")
+    hosts = verb("ssh-host", "boot a host with a real sshd, or list them: plain SSH, without any cloud")
+    hosts.add_argument(
+        "host", nargs="?", metavar="HOST", help="its name in the printed `ssh -F` configuration"
+    )
+    hosts.add_argument("--remove", action="store_true", help="end it and delete its disk")
     _configure_weather(verb("weather", "let go wrong what goes wrong in real clouds"))
 
 
@@ -166,6 +171,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         "down": _down,
         "reset": _reset,
         "env": _env,
+        "ssh-host": _ssh_host,
         "weather": _weather,
     }
     return verbs[args.verb](args, session, folder)
@@ -331,6 +337,29 @@ def _env(args: argparse.Namespace, session: Session, folder: Path) -> int:
     session.out("unset " + " ".join(life.hidden()))
     for name, value in wanted.items():
         session.out(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _ssh_host(args: argparse.Namespace, session: Session, folder: Path) -> int:
+    from runctl.cli.corrections import usage  # noqa: PLC0415 - only for an error
+    from runctl.sandbox import life  # noqa: PLC0415
+
+    record = life.find(folder)
+    if args.remove and args.host is None:
+        raise usage("--remove needs the name of a host", fix=["  runctl sandbox ssh-host"])
+    if args.remove:
+        answer = life.ask(record, "DELETE", f"hosts/{args.host}")
+    elif args.host:
+        answer = life.ask(record, "POST", "hosts", {"host": args.host})
+    else:
+        answer = life.ask(record, "GET", "hosts")
+    if session.options.json:
+        session.out_json(answer)
+        return 0
+    for each in answer["hosts"]:
+        session.out(f"ssh -F {shlex.quote(answer['config'])} {each['name']}")
+    if not answer["hosts"]:
+        session.say("no SSH host is up")
     return 0
 
 

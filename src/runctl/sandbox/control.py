@@ -1,4 +1,4 @@
-"""The control routes, under ``/_sandbox/``: status, weather, reset. For the holder of the token in the record.
+"""The control routes, under ``/_sandbox/``: status, weather, SSH hosts, reset. For the holder of the token in the record.
 
 Guests reach the same server, and web pages can make a browser send requests to 127.0.0.1: hence the token.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runctl.core.errors import RunctlError
 from runctl.sandbox.http import Response
 from runctl.sandbox.weather import EVENTS, BadRule, check_scenario, parse
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from runctl.sandbox.ec2_rules import Ec2
     from runctl.sandbox.front import Front
     from runctl.sandbox.http import Request
+    from runctl.sandbox.sshhosts import SshHosts
     from runctl.sandbox.weather import Rule
 
 TOKEN = "x-runctl-sandbox"
@@ -29,6 +32,7 @@ class Whole(Protocol):
 
     ec2: Ec2
     front: Front
+    hosts: SshHosts
 
     async def reset(self) -> None:
         """As after a fresh start."""
@@ -53,6 +57,10 @@ class Control:
             return _json({"error": str(error)}, 400)
         except LookupError as error:
             return _json({"error": str(error.args[0])}, 404)
+        except RunctlError as error:
+            return _json({"error": f"{error.what}: {error.why}"}, 400)
+        except OSError as error:
+            return _json({"error": str(error)}, 400)
 
     async def _route(self, route: str, body: Any) -> Response:
         weather = self._cloud.weather
@@ -69,7 +77,27 @@ class Control:
             if not weather.remove(route.rpartition("/")[2]):
                 raise LookupError(f"there is no weather {route.rpartition('/')[2]!r}")
             return _json({})
+        if route.startswith(("GET hosts", "POST hosts", "DELETE hosts/")):
+            return _json(await self._change_hosts(route, body))
         raise LookupError(f"there is no {route}")
+
+    async def _change_hosts(self, route: str, body: Any) -> dict[str, Any]:
+        hosts = self._whole.hosts
+        if route == "POST hosts":
+            name = body.get("host", "") if isinstance(body, dict) else ""
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
+                raise ValueError("a host's name is lower-case letters, digits and dashes, at most 41")
+            await hosts.add(name)
+        elif route.startswith("DELETE hosts/"):
+            name = route.rpartition("/")[2]
+            if name not in hosts.hosts:
+                raise LookupError(f"there is no host {name!r}")
+            await hosts.remove(name)
+        config = str(self._cloud.state.folder / "ssh" / "config")
+        return {
+            "config": config,
+            "hosts": [{"name": each.name, "port": each.port} for each in hosts.hosts.values()],
+        }
 
     def _status(self) -> dict[str, Any]:
         state = self._cloud.state

@@ -232,7 +232,9 @@ def ask(record: Mapping[str, Any], method: str, route: str, body: Any = None) ->
 
 
 def variables(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
-    """The environment that makes every AWS client talk to this sandbox, and to nothing else."""
+    """The environment that makes every AWS and RunPod client talk to this sandbox, and to nothing else."""
+    from runctl.sandbox.runpod import api_key  # noqa: PLC0415 - light, but only needed here
+
     return {
         "AWS_ENDPOINT_URL": record["endpoint"],
         "AWS_ACCESS_KEY_ID": record["access_key"],
@@ -242,6 +244,8 @@ def variables(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(folder / "no-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
         "AWS_EC2_METADATA_DISABLED": "true",
+        "RUNPOD_API_BASE_URL": record["endpoint"] + "/runpod",
+        "RUNPOD_API_KEY": api_key(record["secret"]),
         "RUNCTL_SANDBOX": record["name"],
     }
 

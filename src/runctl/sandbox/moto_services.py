@@ -105,8 +105,8 @@ class Moto:
     def _answer(
         self, module: str, method: str, url: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, Any], str | bytes]:
-        from moto.core.exceptions import HTTPException  # noqa: PLC0415 - heavy
         from moto.core.request import Request as MotoRequest  # noqa: PLC0415
+        from werkzeug.exceptions import HTTPException  # noqa: PLC0415 - heavy
 
         clean = url.partition("?")[0]
         for pattern, handler in self._load(module):

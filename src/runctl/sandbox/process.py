@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runctl.sandbox import http, instances, ssm
+from runctl.sandbox import http, instances, runpod, ssm
 from runctl.sandbox.call import Cloud
 from runctl.sandbox.control import Control
 from runctl.sandbox.ec2_rules import Ec2
@@ -25,6 +25,7 @@ from runctl.sandbox.moto_services import MODULES, Moto
 from runctl.sandbox.pricing import Pricing
 from runctl.sandbox.quotas import Quotas
 from runctl.sandbox.s3 import S3
+from runctl.sandbox.sshhosts import SshHosts
 from runctl.sandbox.state import State, short
 from runctl.sandbox.weather import Weather
 
@@ -57,6 +58,7 @@ class Sandbox:
         )
         self._open_s3()
         cloud.services["ssm"] = ssm.build(cloud)
+        cloud.services["runpod"] = runpod.build(cloud)
         self.front = Front(cloud)
         state.socket.unlink(missing_ok=True)
         await self._add_machines()
@@ -76,6 +78,8 @@ class Sandbox:
         machines = instances.build(cloud)
         await machines.begin()
         cloud.machines = machines
+        self.hosts = SshHosts(machines, cloud.state.folder / "ssh")
+        cloud.resets.append(self.hosts.close)
         machines.on_shutdown = self.ec2.guest_ended
 
     async def reset(self) -> None:
@@ -84,9 +88,9 @@ class Sandbox:
         cloud.weather.clear()
         await self.ec2.reset()
         await self.moto.run(self.moto.reset)
-        await cloud.machines.reset()
         for each in cloud.resets:
             await _maybe(each())
+        await cloud.machines.reset()
         await asyncio.to_thread(shutil.rmtree, cloud.state.path("s3"), ignore_errors=True)
         self._open_s3()
         cloud.state.reset()

@@ -67,7 +67,7 @@ def make_request(backend: Any, record: Any, options: dict[str, Any]) -> Any:
     from moto.ec2.models.spot_requests import SpotInstanceRequest  # noqa: PLC0415 - heavy
     from moto.ec2.utils import random_spot_request_id  # noqa: PLC0415
 
-    class Fulfilled(SpotInstanceRequest):  # type: ignore[misc]  # moto has no types here
+    class Fulfilled(SpotInstanceRequest):
         def launch_instance(self) -> Any:
             return record
 
