@@ -72,7 +72,9 @@ class SsmBox:
         self.weather = Weather(monotonic=time.monotonic)
         self.cloud = Cloud(self.state, self.weather, settings=settings, ec2=self.ec2)
         self.ssm = ssm.build(self.cloud)
-        self.cloud.services.update({"ssm": self.ssm, "s3": S3(self.state.path("s3"), lookup=self.state.lookup)})
+        self.cloud.services.update(
+            {"ssm": self.ssm, "s3": S3(self.state.path("s3"), lookup=self.state.lookup)}
+        )
         self._server = await http.serve(Front(self.cloud).handle, "127.0.0.1", 0)
         self._metadata = await http.serve(self._imds, "127.0.0.1", 0)
         self.state.port = self._server.port

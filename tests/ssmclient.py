@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import threading
 import time
 import uuid
@@ -47,7 +48,7 @@ class Client:
 
     def _join(self, answer: dict[str, Any]) -> None:
         self._cut = False
-        self.socket: ClientConnection = connect(
+        opened = connect(
             answer["StreamUrl"],
             compression=None,
             ping_interval=None,
@@ -55,6 +56,7 @@ class Client:
             open_timeout=20,
             proxy=None,
         )
+        self.socket: ClientConnection = opened.__enter__()  # closed by `_read`, when the session ends
         opening = {
             "MessageSchemaVersion": "1.0",
             "RequestId": str(uuid.uuid4()),
@@ -71,16 +73,16 @@ class Client:
     def cut(self) -> None:
         """Break the connection, as a network does."""
         self._cut = True
-        self.socket.socket.close()
+        self.socket.socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
 
     def resume(self) -> None:
         self._join(self.ssm.resume_session(SessionId=self.id))
 
-    def _read(self, socket: ClientConnection) -> None:
+    def _read(self, connection: ClientConnection) -> None:
         try:
             while True:
-                data = socket.recv()
+                data = connection.recv()
                 assert isinstance(data, bytes)
                 self._take(ssm_frames.decode(data))
         except (ConnectionClosed, OSError):
@@ -88,6 +90,7 @@ class Client:
         except BaseException as error:
             self._errors.put(error)
         finally:
+            connection.close()
             if not self._cut:
                 self.ended.set()
 

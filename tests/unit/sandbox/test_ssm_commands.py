@@ -183,7 +183,9 @@ def test_output_in_a_bucket(shared: SsmBox) -> None:
     base = f"run/1/{sent}/{ONE}/awsrunShellScript/0.awsrunShellScript"
     assert result["StandardOutputUrl"].endswith(f"/logs/{base}/stdout")
     whole = "".join(f"{number}\n" for number in range(1, 10_001)).encode()
-    assert s3.get_object(Bucket="logs", Key=f"{base}/stdout")["Body"].read() == whole, "the bucket has what the API cuts off"
+    assert s3.get_object(Bucket="logs", Key=f"{base}/stdout")["Body"].read() == whole, (
+        "the bucket has what the API cuts off"
+    )
     assert s3.get_object(Bucket="logs", Key=f"{base}/stderr")["Body"].read() == b"no\n"
 
 

@@ -1,0 +1,290 @@
+"""Live sessions with a client of our own on another websocket library: every document, loss, disorder, cuts, ends."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from tests.ssmbox import SsmBox, until
+from tests.ssmclient import Client
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+COMMAND = "AWS-StartNonInteractiveCommand"
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SsmBox]:
+    box = SsmBox(tmp_path_factory.mktemp("sessions"))
+    try:
+        box.boot()
+        yield box
+    finally:
+        box.close()
+
+
+@pytest.fixture
+def target(box: SsmBox) -> Iterator[str]:
+    yield next(iter(box.ec2.all))
+    box.ssm.sessions.tamper = None
+
+
+def run(box: SsmBox, target: str, command: str, *, seconds: float = 30) -> Client:
+    return Client(box.client(), target, COMMAND, command=command).wait(seconds)
+
+
+def test_a_command_with_two_streams_and_an_exit_code(box: SsmBox, target: str) -> None:
+    done = run(box, target, "sh -c 'echo out; echo err >&2; exit 7'")
+    assert (bytes(done.stdout), bytes(done.stderr), done.exit_code) == (b"out\n", b"err\n", "EXIT_CODE: 7")
+    assert done.closing is not None
+    assert (
+        done.handshake["RequestedClientActions"][0]["ActionParameters"]["SessionType"]
+        == "NonInteractiveCommands"
+    )
+
+
+def test_the_first_line_comes_at_once(box: SsmBox, target: str) -> None:
+    first = min(run(box, target, "echo hi").first_output for _ in range(5))
+    assert first < 0.15
+
+
+def test_ten_megabytes_a_second(box: SsmBox, target: str) -> None:
+    began = time.monotonic()
+    done = run(box, target, "head -c 30000000 /dev/zero", seconds=60)
+    took = time.monotonic() - began
+    assert len(done.stdout) == 30_000_000
+    assert took < 15, (
+        f"{30 / took:.1f} MB/s"
+    )  # a busy machine gets a fifth of the promise; the report has the figure
+
+
+def test_every_byte_of_every_kind(box: SsmBox, target: str, tmp_path: Path) -> None:
+    data = random.Random(7).randbytes(300_000) + "naïve ☃ \0 \r\n".encode() * 100
+    (tmp_path / "data").write_bytes(data)
+    assert bytes(run(box, target, f"cat {tmp_path}/data").stdout) == data
+
+
+def test_twenty_at_once(box: SsmBox, target: str) -> None:
+    began, ssm = time.monotonic(), box.client()
+    running = [
+        Client(ssm, target, COMMAND, command=f"sh -c 'sleep 1; echo {number}'") for number in range(20)
+    ]
+    for number, each in enumerate(running):
+        assert bytes(each.wait().stdout) == f"{number}\n".encode()
+    assert time.monotonic() - began < 8
+
+
+def test_a_cut_connection_is_resumed_without_a_gap(box: SsmBox, target: str) -> None:
+    client = Client(
+        box.client(),
+        target,
+        COMMAND,
+        command="sh -c 'i=0; while [ $i -lt 4000 ]; do echo $i; i=$((i+1)); done; sleep 0.3; echo end'",
+    )
+    until(lambda: client.stdout)
+    client.cut()
+    time.sleep(0)
+    client.resume()
+    client.wait()
+    assert bytes(client.stdout) == b"".join(b"%d\n" % n for n in range(4000)) + b"end\n"
+    assert client.exit_code == "EXIT_CODE: 0"
+
+
+def test_what_was_typed_while_the_agent_was_cut_off_arrives(box: SsmBox, target: str) -> None:
+    client = Client(box.client(), target, "AWS-StartInteractiveCommand", command="cat")
+    assert client.ready.wait(10)
+    session = box.ssm.sessions.get(client.id)
+    box.run(_cut(session))
+    client.send(b"hello\n")
+    until(lambda: session.agent is not None, what="the agent is back")
+    for frame in list(client._unacked.values()):
+        from runctl.core import ssm_frames
+
+        client.socket.send(ssm_frames.encode(frame))  # what a client does with frames nobody acknowledged
+    until(lambda: bytes(client.stdout).count(b"hello") == 2, what="echo and answer")
+    client.send(b"\x04")
+    client.wait()
+
+
+async def _cut(session: Any) -> None:
+    session.agent.abort()
+
+
+def test_lost_acknowledgements_and_reordered_frames(box: SsmBox, target: str) -> None:
+    dice, late = random.Random(3), []
+
+    def tamper(side: str, data: bytes) -> list[bytes]:
+        if side == "client" and b"acknowledge" in data[:40] and dice.random() < 0.3:
+            return []
+        if side == "agent" and b"output_stream_data" in data[:40]:
+            if dice.random() < 0.1:
+                return []
+            late.append(data)
+            if len(late) < 3:
+                return []
+            sent = [*reversed(late)]
+            late.clear()
+            return sent
+        return [data]
+
+    box.ssm.sessions.tamper = tamper
+    done = run(box, target, "seq 30000", seconds=60)
+    assert bytes(done.stdout) == b"".join(b"%d\n" % n for n in range(1, 30_001))
+    assert done.exit_code == "EXIT_CODE: 0"
+
+
+def test_no_shell_looks_at_a_command(box: SsmBox, target: str) -> None:
+    assert bytes(run(box, target, "echo 'a  b' $HOME ';' done").stdout) == b"a  b $HOME ; done\n"
+    wrong = run(box, target, "for i in 1 2; do echo $i; done")
+    assert wrong.closing is not None
+    assert "executable file not found" in wrong.closing["Output"]
+    assert run(box, target, "echo 'open").closing is not None
+
+
+def test_a_terminal(box: SsmBox, target: str) -> None:
+    client = Client(box.client(), target)
+    assert client.ready.wait(10)
+    client.send(b'{"cols":77,"rows":33}', 3)
+    client.send(b"stty size; tty >/dev/null && echo terminal $((6*7))\n")
+    until(lambda: b"terminal 42" in client.stdout)
+    assert b"33 77" in client.stdout
+    client.send(b"sleep 100\n")
+    until(lambda: b"sleep 100\r\n" in client.stdout)
+    client.send(b"\x03")
+    until(lambda: b"^C" in client.stdout)
+    client.send(b"exit\n")
+    assert client.wait().exit_code is None
+
+
+def test_control_c_ends_a_command_and_the_terminate_flag_does_not(box: SsmBox, target: str) -> None:
+    client = Client(box.client(), target, COMMAND, command="sh -c 'echo on; sleep 300'")
+    until(lambda: client.stdout)
+    client.send((2).to_bytes(4, "big"), 10)
+    assert not client.ended.wait(0.3)
+    client.send(b"\x03")
+    assert client.wait().exit_code == "EXIT_CODE: 1"
+
+
+def test_terminated_sessions_leave_no_process(box: SsmBox, target: str, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    ssm = box.client()
+    client = Client(ssm, target, COMMAND, command=f"sh -c 'echo $$ > {pids}; sleep 300 & wait'")
+    until(lambda: pids.exists() and pids.read_text().strip())
+    active = ssm.describe_sessions(State="Active", Filters=[{"key": "Target", "value": target}])["Sessions"]
+    assert (client.id, "Connected") in [(each["SessionId"], each["Status"]) for each in active]
+    for _ in range(2):
+        assert ssm.terminate_session(SessionId=client.id)["SessionId"] == client.id
+    assert client.wait().closing is not None
+    until(lambda: not Path(f"/proc/{pids.read_text().strip()}").exists(), what="the command is gone")
+    history = ssm.describe_sessions(State="History")["Sessions"]
+    assert {"SessionId": client.id, "Status": "Terminated"}.items() <= history[0].items()
+    assert "TokenValue" not in ssm.resume_session(SessionId=client.id), "it cannot be resumed"
+
+
+def _serve_once(listener: socket.socket, answer: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        got = b""
+        while not got.endswith(b"\n"):
+            got += connection.recv(65_536)
+        connection.sendall(answer + got)
+
+
+@pytest.mark.parametrize("document", ["AWS-StartPortForwardingSession", "AWS-StartSSHSession"])
+def test_a_port_carries_bytes_both_ways(box: SsmBox, target: str, document: str) -> None:
+    answer = random.Random(1).randbytes(400_000)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_serve_once, args=(listener, answer), daemon=True).start()
+        client = Client(box.client(), target, document, portNumber=str(listener.getsockname()[1]))
+        assert client.ready.wait(10)
+        client.send(b"ping\n")
+        until(lambda: len(client.stdout) == len(answer) + 5)
+    assert bytes(client.stdout) == answer + b"ping\n"
+    if document == "AWS-StartSSHSession":
+        client.wait()
+    else:
+        until(lambda: client.flags == [1], what="the client learns that the server hung up")
+        client.send((2).to_bytes(4, "big"), 10)
+        client.wait()
+
+
+def test_a_port_nobody_listens_on(box: SsmBox, target: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    client = Client(box.client(), target, "AWS-StartPortForwardingSession", portNumber=port)
+    until(lambda: client.flags == [3])
+    box.client().terminate_session(SessionId=client.id)
+    client.wait()
+
+
+def test_a_forwarded_port_connects_again(box: SsmBox, target: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(
+            box.client(), target, "AWS-StartPortForwardingSession", portNumber=str(listener.getsockname()[1])
+        )
+        assert client.ready.wait(10)
+        for turn in (b"one", b"two"):
+            threading.Thread(target=_serve_once, args=(listener, turn), daemon=True).start()
+            client.send(b"\n")
+            until(lambda turn=turn: bytes(client.stdout).endswith(turn + b"\n"))
+            until(lambda turn=turn: len(client.flags) == (1 if turn == b"one" else 2))
+        box.client().terminate_session(SessionId=client.id)
+        client.wait()
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"Target": "i-0aaaaaaaaaaaaaaaa"}, "TargetNotConnected"),
+        ({"DocumentName": "AWS-NoSuchThing"}, "InvalidDocument"),
+        ({"DocumentName": "AWS-RunShellScript"}, "InvalidDocument"),
+        ({"DocumentName": COMMAND}, "InvalidParameters"),
+        ({"DocumentName": "AWS-StartSSHSession", "Parameters": {"portNumber": ["0"]}}, "InvalidParameters"),
+    ],
+)
+def test_refused_sessions(box: SsmBox, target: str, asked: dict[str, Any], code: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        box.client().start_session(**{"Target": target, **asked})
+    assert refused.value.response["Error"]["Code"] == code
+    with pytest.raises(ClientError) as missing:
+        box.client().terminate_session(SessionId="sandbox-0123456789abcdef0")
+    assert missing.value.response["Error"]["Code"] == "DoesNotExistException"
+
+
+def test_a_channel_opens_with_its_token_only_and_the_old_one_is_void(box: SsmBox, target: str) -> None:
+    ssm = box.client()
+    answer = ssm.start_session(Target=target)
+    ssm.resume_session(SessionId=answer["SessionId"])
+    for token in ("wrong", answer["TokenValue"], ""):
+        with connect(answer["StreamUrl"], proxy=None) as socket_, pytest.raises(WebSocketException):
+            socket_.send(f'{{"TokenValue":"{token}"}}')
+            while True:
+                socket_.recv(timeout=10)
+    ssm.terminate_session(SessionId=answer["SessionId"])
+
+
+def test_an_idle_session_ends_and_a_killed_agent_leaves_the_rest_alone(tmp_path: Path) -> None:
+    box = SsmBox(tmp_path, ssm_idle_seconds="0.6")
+    try:
+        target = box.boot()
+        client = Client(box.client(), target, "AWS-StartInteractiveCommand", command="cat")
+        assert client.wait().closing == {
+            **(client.closing or {}),
+            "Output": "The session was idle for too long.",
+        }
+        box.kill(target, signal.SIGKILL)
+        until(lambda: not box.ssm.agents.online(target))
+        with pytest.raises(ClientError, match="is not connected"):
+            box.client().start_session(Target=target)
+        box.boot()
+        assert bytes(run(box, target, "echo again").stdout) == b"again\n"
+    finally:
+        box.close()
