@@ -77,9 +77,10 @@ def main() -> None:
     """Becomes sshd. Raises OSError."""
     environ = dict(os.environ)
     settings = prepare(Path(environ["HOME"]) / ".sandbox-sshd", environ)
-    if "SSHD_LED_HOME" not in environ and os.geteuid() == 0:
-        unlock_root()
-        Path("/run/sshd").mkdir(exist_ok=True)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd of root insists on it; its package makes it at boot
+        if "SSHD_LED_HOME" not in environ:
+            unlock_root()
     program = environ["SSHD_PROGRAM"]
     kept = {name: value for name, value in environ.items() if not name.startswith("SSHD_")}
     os.execve(program, [program, "-D", "-e", "-f", str(settings)], kept)  # noqa: S606 - an argv, no shell
