@@ -44,6 +44,7 @@ class _Follower:
     def __init__(self, run: RunFolder, request: dict[str, Any], output: int | None) -> None:
         self._run = run
         self._tails = []
+        self._wants_output = output is not None
         for kind, path, offset in (
             (b"E", run.events, request.get("events")),
             (b"O", run.output, output),
@@ -65,6 +66,7 @@ class _Follower:
             ended = current["state"] == "ended"
             sent = self._drain()
             if ended or not wait:
+                self._tell_deleted(current)
                 self._status(status.known(self._run) if ended else current)
                 return
             if changed is not None:
@@ -90,6 +92,11 @@ class _Follower:
             any_sent = any_sent or any(sent)
             if not any(size >= CHUNK for size in sent):
                 return any_sent
+
+    def _tell_deleted(self, current: dict[str, Any]) -> None:
+        """Nothing to read is one thing, what was there and was deleted another."""
+        if self._wants_output and current["pid"] is not None and not os.path.exists(self._run.output):
+            _notice("output.log was deleted on the machine; what was not read yet is lost")
 
     def _changed(self) -> dict[str, Any] | None:
         """The status when it is another than the one sent last."""

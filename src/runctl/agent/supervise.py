@@ -138,6 +138,8 @@ class Supervisor:
         while self._child is not None and not self._child.has_ended():
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._stop.ask(outcome.TIME_LIMIT)
+            if not os.path.exists(self._run.status):  # nobody could ever see, end or delete this run again
+                self._stop.ask("cancelled", "its folder was deleted on the machine")
             if self._stop.asked:
                 return ending.end(self._family(), grace=lambda: self._stop.grace, pause=self._pause)
             wait = LOOK

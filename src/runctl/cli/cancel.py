@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runctl.cli.arguments import add_run, seconds
+from runctl.core.errors import Cancelled
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +49,14 @@ def run(args: argparse.Namespace, session: Session) -> int:
         if found.state == "ended":
             return _tell(found, [], session, f"{found.name} had already ended: {found.outcome}")
         session.say(f"ending {found.name} …")
-        ended, status = api.cancel(session.runtime, found, grace=args.grace, wait=not args.no_wait)
+        try:
+            ended, status = api.cancel(session.runtime, found, grace=args.grace, wait=not args.no_wait)
+        except Cancelled:
+            session.say(
+                f"{found.name} may still be ending; look, or shorten its grace:\n"
+                f"  runctl show {found.name}\n  runctl cancel {found.name} --grace 0"
+            )
+            raise
     killed = status["killed"]
     if ended.state != "ended":
         return _tell(ended, killed, session, f"{ended.name} is being ended; see: runctl show {ended.name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -46,14 +45,14 @@ def run(args: argparse.Namespace, session: Session) -> int:
     """
     from runctl import api  # noqa: PLC0415 - `logs --help` does without the engine
     from runctl.cli.signals import install_signals  # noqa: PLC0415
+    from runctl.views.assemble import stdout_writer  # noqa: PLC0415
 
     runtime = session.runtime
-    out = sys.stdout.buffer
+    out = stdout_writer(lambda: session.cancel.cancelled)
 
     def write(chunk: Output) -> None:
         with to_stdout():
-            out.write(chunk.data)
-            out.flush()
+            out(chunk.data)
 
     with install_signals(session.cancel, say=lambda _text: None):
         found = api.get_run(runtime, args.run)

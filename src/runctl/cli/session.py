@@ -161,10 +161,15 @@ class Session:
                 "stdout_tty": _is_tty(sys.stdout),
                 "stderr_tty": _is_tty(sys.stderr),
             }
+
+            def cancelled() -> bool:
+                return self.cancel.cancelled
+
             try:
-                self._view = views.choose(self.options, **streams, env=self.env)
+                self._view = views.choose(self.options, **streams, env=self.env, cancelled=cancelled)
             except Exception:  # the log file cannot be opened: a view without one shows that
-                self._view = views.choose(self.options._replace(log_file=None), **streams, env=self.env)
+                without = self.options._replace(log_file=None)
+                self._view = views.choose(without, **streams, env=self.env, cancelled=cancelled)
                 raise
         return self._view
 

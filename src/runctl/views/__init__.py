@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runctl.views.base import View, ViewOptions
 
@@ -49,13 +49,19 @@ def decide(
 
 
 def choose(
-    options: ViewOptions, *, stdin_tty: bool, stdout_tty: bool, stderr_tty: bool, env: Mapping[str, str]
+    options: ViewOptions,
+    *,
+    stdin_tty: bool,
+    stdout_tty: bool,
+    stderr_tty: bool,
+    env: Mapping[str, str],
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> View:
     """Build the face ``decide`` chose, on this process's stdout and stderr, and a log file beside it if asked.
 
-    Raises ``log-unwritable`` when the log file cannot be opened.
+    Once ``cancelled`` says so, a reader that stands still holds nobody any more. Raises ``log-unwritable`` when the log file cannot be opened.
     """
     from runctl.views.assemble import assemble  # noqa: PLC0415 - the faces cost more than this decision
 
     choice = decide(options, stdin_tty=stdin_tty, stdout_tty=stdout_tty, stderr_tty=stderr_tty, env=env)
-    return assemble(choice, options)
+    return assemble(choice, options, cancelled=cancelled)

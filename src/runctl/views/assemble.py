@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from runctl.views.patient import PatientWriter
 from runctl.views.streams import Streams, same_file, write_all
 from runctl.views.style import Style
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _FALLBACK = (80, 24)  # columns and rows where nobody knows
 
 
-def assemble(choice: Choice, options: ViewOptions) -> View:
+def assemble(choice: Choice, options: ViewOptions, *, cancelled: Callable[[], bool]) -> View:
     """The view for ``choice``, started; beside it a log file when ``options`` name one.
 
     Raises ``log-unwritable`` when the log file cannot be opened.
@@ -27,7 +28,9 @@ def assemble(choice: Choice, options: ViewOptions) -> View:
     log = _log(options)  # first: if it cannot be opened, nothing has been started
     out, err = _descriptor(sys.stdout), _descriptor(sys.stderr)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    streams = Streams(_writer(out), _writer(err), shared=same_file(out, err), encoding=encoding)
+    streams = Streams(
+        _writer(out, cancelled), _writer(err, cancelled), shared=same_file(out, err), encoding=encoding
+    )
     style = Style(color=choice.color, unicode=encoding.lower().replace("-", "").startswith("utf"))
     view = _face(choice.face, options, streams, style, partial(terminal_size, err))
     if log is None:
@@ -89,6 +92,13 @@ def _descriptor(stream: Any) -> int:
         return -1
 
 
-def _writer(fd: int) -> Callable[[bytes], object]:
+def stdout_writer(cancelled: Callable[[], bool]) -> Callable[[bytes], object]:
+    """Writes bytes to stdout, for a command that prints output without a view's help; see ``PatientWriter``."""
+    return _writer(_descriptor(sys.stdout), cancelled)
+
+
+def _writer(fd: int, cancelled: Callable[[], bool]) -> Callable[[bytes], object]:
     """Writes to ``fd``; a stream that is closed takes everything and keeps nothing, as a shell's ``>&-`` asks."""
-    return partial(write_all, fd) if fd >= 0 else lambda _: None
+    if fd < 0:
+        return lambda _: None
+    return PatientWriter(partial(write_all, fd), cancelled=cancelled)

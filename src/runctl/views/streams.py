@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from runctl.core.errors import Cancelled
 from runctl.core.stdout import to_stdout
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Streams:
             self._speak(line + "\n")
 
     def _speak(self, words: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError, Cancelled):
             self._err(words.encode(self._encoding, "replace"))
 
 
