@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
+
 from runctl.sandbox import http, ssm
 from runctl.sandbox.call import Cloud, InstanceFacts
 from runctl.sandbox.front import Front
@@ -28,7 +29,7 @@ T = TypeVar("T")
 REGION = "us-east-1"
 
 
-def until(condition: Callable[[], T], *, seconds: float = 20.0, what: str = "") -> T:
+def until(condition: Callable[[], T | None], *, seconds: float = 20.0, what: str = "") -> T:
     """The first true value of `condition`; fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -101,6 +102,13 @@ class SsmBox:
         found = answers.get(path)
         return http.Response(200 if found else 404, (), (found or "").encode())
 
+    def environment(self, instance: str) -> dict[str, str]:
+        """How programs of an instance find the sandbox."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.port}",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{self._metadata.port}/{instance}",
+        }
+
     def boot(self, instance: str = "i-0123456789abcdef0", *, wait: bool = True, **facts: Any) -> str:
         """An instance whose agent runs here, as a process with a home of its own."""
         self.ec2.add(instance, **facts)
@@ -109,8 +117,7 @@ class SsmBox:
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.port}",
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{self._metadata.port}/{instance}",
+            **self.environment(instance),
         }
         with (home / "agent.log").open("ab") as log:
             self.agents[instance] = subprocess.Popen(

@@ -10,10 +10,11 @@ import time
 import uuid
 from typing import Any
 
-from runctl.core import ssm_frames
-from runctl.core.ssm_frames import Frame
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+
+from runctl.core import ssm_frames
+from runctl.core.ssm_frames import Frame
 
 
 class Client:
@@ -87,7 +88,7 @@ class Client:
                 self._take(ssm_frames.decode(data))
         except (ConnectionClosed, OSError):
             pass
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - `check` raises it in the test
             self._errors.put(error)
         finally:
             connection.close()

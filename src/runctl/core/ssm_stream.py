@@ -5,7 +5,7 @@ Both ends do the same: number what they send, keep it until it is acknowledged, 
 
 from __future__ import annotations
 
-from typing import NamedTuple, TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runctl.core import ssm_frames
 

@@ -8,6 +8,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from runctl.core import ssm_frames
 from runctl.core.ssm_frames import Frame, FrameError
 from runctl.core.ssm_stream import RESEND_CEILING, RESEND_FLOOR, Inbox, Outbox

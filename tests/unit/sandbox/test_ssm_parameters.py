@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from runctl.sandbox.moto_services import Moto
 from tests.ssmbox import SsmBox
+
+from runctl.sandbox.moto_services import Moto
 
 
 @pytest.fixture(scope="module")

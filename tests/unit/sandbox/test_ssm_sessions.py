@@ -225,6 +225,11 @@ def test_a_port_nobody_listens_on(box: SsmBox, target: str) -> None:
     client.wait()
 
 
+def _answered(client: Client, text: bytes, *, hangups: int) -> None:
+    until(lambda: bytes(client.stdout).endswith(text))
+    until(lambda: len(client.flags) == hangups)
+
+
 def test_a_forwarded_port_connects_again(box: SsmBox, target: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = Client(
@@ -234,8 +239,7 @@ def test_a_forwarded_port_connects_again(box: SsmBox, target: str) -> None:
         for turn in (b"one", b"two"):
             threading.Thread(target=_serve_once, args=(listener, turn), daemon=True).start()
             client.send(b"\n")
-            until(lambda turn=turn: bytes(client.stdout).endswith(turn + b"\n"))
-            until(lambda turn=turn: len(client.flags) == (1 if turn == b"one" else 2))
+            _answered(client, turn + b"\n", hangups=1 if turn == b"one" else 2)
         box.client().terminate_session(SessionId=client.id)
         client.wait()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from runctl.sandbox.guest.scripts import execution_seconds
 from runctl.sandbox.ssm import commands, public_amis
 from runctl.sandbox.ssm.commands import TERMINAL, Command, Invocation, aggregate, apply_reply

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runctl.core import ssm_frames
 from runctl.sandbox.guest import sessions
@@ -27,8 +27,9 @@ from runctl.sandbox.guest.scripts import PLUGIN, REPLY_LIMIT, Script
 from runctl.sandbox.ssm.websocket import BINARY, SocketClosed, WebSocket
 
 if TYPE_CHECKING:
-    from runctl.core.ssm_frames import Frame
     from collections.abc import Coroutine
+
+    from runctl.core.ssm_frames import Frame
 
 log = logging.getLogger("runctl.sandbox.guest")
 

@@ -37,7 +37,7 @@ async def http(
     """
     parts = urlsplit(url)
     secure = parts.scheme == "https"
-    length = body.stat().st_size if isinstance(body, Path) else len(body)
+    length = os.stat(body).st_size if isinstance(body, Path) else len(body)
     fields = {"Host": parts.netloc, "Connection": "close", "Content-Length": str(length), **(headers or {})}
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     head = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]

@@ -105,6 +105,7 @@ class DataChannel:
                 self._socket = await open_channel(
                     self._identity, self._endpoint, "data-channel", self.session
                 )
+                self._paused = False  # the gateway says so again when the client is away
                 self._socket.send_many(
                     [(BINARY, data) for data in self._outbox.everything(now=time.monotonic())]
                 )
@@ -123,32 +124,34 @@ class DataChannel:
                 pause = min(pause * 2, RECONNECT_SECONDS[1])
 
     def _take(self, messages: list[tuple[int, bytes]]) -> None:
-        answers: list[tuple[int, bytes]] = []
+        answers: list[bytes] = []
         for _, data in messages:
             try:
-                frame = ssm_frames.decode(data)
-                if frame.type == ssm_frames.ACKNOWLEDGE:
-                    self._outbox.acknowledged(ssm_frames.acknowledged_sequence(frame), now=time.monotonic())
-                    continue
+                answers += self._answers(ssm_frames.decode(data))
             except ssm_frames.FrameError as error:
                 log.warning("session %s: %s", self.session, error)
-                continue
-            if frame.type == ssm_frames.INPUT:
-                owed, ready = self._inbox.accept(frame)
-                if owed:
-                    answers.append((BINARY, ssm_frames.encode(ssm_frames.acknowledge(frame))))
-                for each in ready:
-                    self.inputs.put_nowait(each)
-            elif frame.type == ssm_frames.PAUSE:
-                self._paused = True
-            elif frame.type == ssm_frames.START:
-                self._paused = False
-                answers += [(BINARY, again) for again in self._outbox.everything(now=time.monotonic())]
-            elif frame.type == ssm_frames.CHANNEL_CLOSED:
-                self._end()
         if answers and self._socket is not None:
-            self._socket.send_many(answers)
+            self._socket.send_many([(BINARY, each) for each in answers])
         self._room.set()
+
+    def _answers(self, frame: Frame) -> list[bytes]:
+        """Act on one frame; what has to be sent because of it. Raises FrameError."""
+        now = time.monotonic()
+        if frame.type == ssm_frames.ACKNOWLEDGE:
+            self._outbox.acknowledged(ssm_frames.acknowledged_sequence(frame), now=now)
+        elif frame.type == ssm_frames.INPUT:
+            owed, ready = self._inbox.accept(frame)
+            for each in ready:
+                self.inputs.put_nowait(each)
+            return [ssm_frames.encode(ssm_frames.acknowledge(frame))] if owed else []
+        elif frame.type == ssm_frames.PAUSE:
+            self._paused = True
+        elif frame.type == ssm_frames.START:
+            self._paused = False
+            return self._outbox.everything(now=now)
+        elif frame.type == ssm_frames.CHANNEL_CLOSED:
+            self._end()
+        return []
 
     def _end(self) -> None:
         self.closed.set()

@@ -114,7 +114,7 @@ class Script:
         )
         if self.cancelled:
             self._kill()
-        pumps = [
+        pumps: list[asyncio.Future[None]] = [
             asyncio.ensure_future(self._pump("stdout", process.stdout)),
             asyncio.ensure_future(self._pump("stderr", process.stderr)),
         ]

@@ -18,6 +18,7 @@ from runctl.core import ssm_frames
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
     from runctl.core.ssm_frames import Frame
     from runctl.sandbox.guest.channel import DataChannel
 
@@ -154,7 +155,12 @@ def _own_terminal() -> None:
 
 async def _ready(register: Callable[..., Any], unregister: Callable[[int], Any], fd: int) -> None:
     ready = asyncio.get_running_loop().create_future()
-    register(fd, lambda: ready.done() or ready.set_result(None))
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    register(fd, tell)
     try:
         await ready
     finally:

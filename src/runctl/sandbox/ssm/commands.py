@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def _share(limit: str, total: int) -> int:
     return int(limit)
 
 
-def aggregate(command: Command) -> tuple[str, str]:
+def aggregate(command: Command) -> tuple[str, str]:  # noqa: PLR0911 - one line for each rule
     """A command's status and details, from its invocations."""
     every = list(command.invocations.values())
     if not every:

@@ -10,9 +10,10 @@ from runctl.sandbox.ssm.agents import Job, new_id
 from runctl.sandbox.ssm.documents import DOCUMENTS
 
 if TYPE_CHECKING:
-    from runctl.sandbox.ssm.commands import Command, Invocation
     from collections.abc import Callable
+
     from runctl.sandbox.ssm.agents import Agents
+    from runctl.sandbox.ssm.commands import Command, Invocation
     from runctl.sandbox.ssm.settings import SsmSettings
 
 KEPT = 5_000  # commands remembered

@@ -9,6 +9,7 @@ from runctl.sandbox.ssm.paging import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from runctl.sandbox.call import Call
     from runctl.sandbox.http import Request
     from runctl.sandbox.ssm.agents import Agent

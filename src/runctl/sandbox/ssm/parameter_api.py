@@ -11,6 +11,7 @@ from runctl.sandbox.ssm.parameters import Parameter, Version, below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from runctl.sandbox.call import Call
     from runctl.sandbox.http import Request
     from runctl.sandbox.ssm.service import Ssm

@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from runctl.core import ssm_frames
 from runctl.sandbox.ssm.agents import new_id, token_of
@@ -146,6 +146,8 @@ class Sessions:
         session.seen.add(side)
         held, session.held[side] = session.held[side], []
         socket.send_many(held)
+        if side == "agent" and session.paused:
+            self._say(session, "agent", ssm_frames.PAUSE, {"SchemaVersion": 1, "SessionId": session.id})
         if side == "client" and session.paused:
             session.paused = False
             self._say(session, "agent", ssm_frames.START, {"SchemaVersion": 1, "SessionId": session.id})

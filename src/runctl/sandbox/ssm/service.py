@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
@@ -192,7 +192,7 @@ async def _upgrade(request: Request) -> WebSocket:
     ]
     writer.write("\r\n".join(lines).encode())
     await writer.drain()
-    return WebSocket(cast("asyncio.StreamReader", reader), writer, client=False)
+    return WebSocket(reader, writer, client=False)
 
 
 def _channel_created(operation: str, token: str) -> Response:

@@ -14,6 +14,7 @@ from runctl.sandbox.ssm.targets import usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from runctl.sandbox.call import Call
     from runctl.sandbox.http import Request
     from runctl.sandbox.ssm.relay import Session
@@ -91,7 +92,7 @@ def describe_sessions(ssm: Ssm, _call: Call, given: dict[str, Any], _request: Re
     return page("Sessions", rows, given, default=200)
 
 
-def _passes(session: Session, given: dict[str, Any]) -> bool:
+def _passes(session: Session, given: dict[str, str]) -> bool:
     key, value = given["key"], given["value"]
     if key in ("InvokedAfter", "InvokedBefore"):
         try:
@@ -99,10 +100,9 @@ def _passes(session: Session, given: dict[str, Any]) -> bool:
         except ValueError as error:
             raise ApiError("InvalidFilterKey", f"{value} is no time such as 2026-07-07T00:00:00Z.") from error
         return (session.started >= at) == (key == "InvokedAfter")
-    return bool(
-        {"Target": session.target, "Owner": session.owner, "Status": session.status}.get(key, session.id)
-        == value
-    )
+    told = {"Target": session.target, "Owner": session.owner, "Status": session.status}
+    found: str = told.get(key, session.id)
+    return found == value
 
 
 def _told(session: Session) -> dict[str, Any]:

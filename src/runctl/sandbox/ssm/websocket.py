@@ -11,8 +11,8 @@ import base64
 import contextlib
 import hashlib
 import os
-from urllib.parse import urlsplit
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,7 +107,7 @@ class Parser:
 
     def _take(self, first: int, payload: bytes, messages: list[Message]) -> None:
         opcode, final = first & 0x0F, first & 0x80
-        if opcode >= CLOSE or final and opcode != CONTINUATION:
+        if opcode >= CLOSE or (final and opcode != CONTINUATION):
             messages.append((opcode, payload))
         else:
             if opcode != CONTINUATION:
@@ -141,7 +141,7 @@ class WebSocket:
             if not data:
                 self.abort()
                 raise SocketClosed("the connection ended")
-            messages = []
+            messages: list[Message] = []
             for opcode, payload in self._parser.feed(data):
                 if opcode == PING:
                     self.send(payload, opcode=PONG)
@@ -191,12 +191,12 @@ class WebSocket:
         self._writer.transport.abort()
 
 
-async def connect(url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 10) -> WebSocket:
+async def connect(url: str, *, headers: Mapping[str, str] | None = None, seconds: float = 10) -> WebSocket:
     """Open a websocket to a `ws` or `wss` URL. Raises HandshakeRefused, OSError, TimeoutError."""
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(host, port, ssl=secure or None, limit=1024 * 1024)
         key = base64.b64encode(os.urandom(16)).decode()
         fields = {
