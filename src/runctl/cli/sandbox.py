@@ -304,6 +304,8 @@ def _status(args: argparse.Namespace, session: Session, folder: Path) -> int:
         session.out(
             f"{each['name']}  {each['endpoint']}  pid {each['pid']}  {machines}  weather: {len(each['weather']) or 'fair'}"
         )
+        for words in each["weaker"]:
+            session.out(f"  weaker: {words}")
     if not found:
         session.say("no sandbox is up")
     return 0 if any(each["state"] == "up" for each in found) else UnreachableError.exit_code

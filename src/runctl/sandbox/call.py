@@ -75,6 +75,10 @@ class Machines(Protocol):
 
     on_shutdown: Callable[[str], None] | None
 
+    @property
+    def weaker(self) -> tuple[str, ...]:
+        """What is less than an instance of its own here, a sentence each; empty in namespaces."""
+
     async def boot(
         self,
         instance: str,

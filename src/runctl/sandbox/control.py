@@ -114,6 +114,7 @@ class Control:
             "services": sorted(set(self._cloud.services) - {"control"}),
             "calls": self._whole.front.calls,
             "weather": self._cloud.weather.rules(),
+            "weaker": list(self._cloud.machines.weaker) if self._cloud.machines else [],
         }
 
     async def _change(self, body: Any) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class Sandbox:
         await self.moto.run(self.moto.reset)
         for each in cloud.resets:
             await _maybe(each())
+        await self.hosts.close()
         await cloud.machines.reset()
         await asyncio.to_thread(shutil.rmtree, cloud.state.path("s3"), ignore_errors=True)
         self._open_s3()

@@ -99,6 +99,7 @@ class Namespaces:
         proxy: where packages come from.
         environ: the environment of the user who started the sandbox.
         private: folders of the host that no guest may see.
+        keep: folders that guests see although they lie in a home or a temporary folder.
     """
 
     weaker: tuple[str, ...] = ()
@@ -112,6 +113,7 @@ class Namespaces:
         proxy: packages.Proxy,
         environ: dict[str, str],
         private: list[Path],
+        keep: list[Path],
     ) -> None:
         self._layout = layout
         self._front = front
@@ -119,6 +121,7 @@ class Namespaces:
         self._proxy = proxy
         self._environ = environ
         self._private = private
+        self._keep = keep
         self._link = Link(layout, self._event)
         self._births: dict[str, asyncio.Future[list[int]]] = {}
         self._deaths: dict[str, asyncio.Future[None]] = {}
@@ -134,7 +137,7 @@ class Namespaces:
         base = self._layout.images / "base"
         disk.remove(base)
         home = Path(self._environ.get("HOME", "/root"))
-        keep = disk.kept(home, self._environ)
+        keep = [*disk.kept(home, self._environ), *self._keep]
         disk.prepare(base / "upper", home=home, private=[self._layout.root, *self._private], keep=keep)
         for path, text in packages.settings(host_file).items():
             disk.write(base / "upper", path, text)

@@ -31,12 +31,14 @@ def make(
     plainly: bool = False,
     environ: Mapping[str, str] | None = None,
     private: Sequence[Path] = (),
+    keep: Sequence[Path] = (),
 ) -> Machines:
     """A place for instances below `folder`; call `begin` before anything else.
 
     In namespaces where the system allows it, else (or with `plainly`) as ordinary processes, and `weaker` says so.
     `front` answers the guests' calls to 127.0.0.1:`port()`; `credentials(instance, role)` are those of its role;
-    `agent` is the argv of the SSM agent. `private` are folders of the host hidden from guests.
+    `agent` is the argv of the SSM agent. `private` are folders of the host hidden from guests, `keep` such that guests see
+    wherever they are.
     """
     layout = Layout(folder.resolve())
     variables = dict(os.environ if environ is None else environ)
@@ -47,7 +49,13 @@ def make(
         home = Path(variables.get("HOME", "/root"))
         proxy = packages.Proxy(lambda: packages.configured(variables, home))
         return Namespaces(
-            layout, front=front, port=port, proxy=proxy, environ=variables, private=list(private)
+            layout,
+            front=front,
+            port=port,
+            proxy=proxy,
+            environ=variables,
+            private=list(private),
+            keep=list(keep),
         )
 
     return Machines(
@@ -69,7 +77,11 @@ def build(cloud: Cloud) -> Machines:
     from runctl.sandbox.front import Front  # noqa: PLC0415 - the front stands on what is below it
 
     settings, state = cloud.settings, cloud.state
-    theirs = settings.get("agent")
+    theirs, genuine, ours = (
+        settings.get("agent"),
+        str(disk.GUEST / "genuine.py"),
+        str(disk.GUEST / "agent.py"),
+    )
     if settings.get("instances", "own") not in {"own", "plain"}:
         raise ValueError("the setting `instances` is `own` or `plain`")
     return make(
@@ -77,8 +89,9 @@ def build(cloud: Cloud) -> Machines:
         front=Front(cloud).handle,
         port=lambda: state.port,
         credentials=state.role_credentials,
-        agent=[theirs] if theirs else [sys.executable, str(disk.GUEST / "agent.py")],
+        agent=[sys.executable, *([genuine, theirs] if theirs else [ours])],
         boot_seconds=float(settings.get("boot_seconds", "0")),
         plainly=settings.get("instances") == "plain",
         private=[state.folder],
+        keep=[Path(theirs).resolve().parent] if theirs else [],
     )
