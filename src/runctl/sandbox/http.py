@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -29,6 +30,10 @@ __all__ = [
     "Server",
     "serve",
 ]
+
+
+IDLE_SECONDS = 120.0  # a kept connection without a whole request
+SWEEP_SECONDS = 15.0
 
 
 class ClientGone(ConnectionError):
@@ -217,9 +222,16 @@ class Server:
         self._listeners = listeners
         self._connections = connections
         self.port = port
+        self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep_idle)
+
+    def _sweep_idle(self) -> None:
+        for connection in list(self._connections):
+            connection.close_if_idle(before=time.monotonic() - IDLE_SECONDS)
+        self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep_idle)
 
     async def close(self, *, grace: float = 1.0) -> None:
         """Stops listening, lets requests in progress end for `grace` seconds, then cuts. Safe to repeat."""
+        self._sweep.cancel()
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):

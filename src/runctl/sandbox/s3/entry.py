@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 MAGIC = b"runctlS3"
@@ -55,8 +55,13 @@ class Entry:
 
 def footer(value: Entry | Part) -> bytes:
     """The bytes that follow the content."""
-    text = json.dumps(asdict(value), separators=(",", ":")).encode()
+    text = json.dumps(value, default=_fields, separators=(",", ":")).encode()
     return text + _TAIL.pack(len(text), MAGIC)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """A dataclass as a dict; `dataclasses.asdict` copies deeply, which costs as much as the write itself."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def read_footer(path: str) -> tuple[dict[str, Any], int]:
