@@ -126,6 +126,9 @@ class Machines(Protocol):
     async def snapshot_disk(self, instance: str) -> Path:
         """A copy of the instance's disk, for images; lives in the state folder until the sandbox ends."""
 
+    def console(self, instance: str) -> bytes:
+        """What the instance wrote to its console. Raises FileNotFoundError for one that is not there."""
+
     async def attach_volume(self, instance: str, volume_instance: str, device: str) -> None:
         """The volume appears in the instance, empty the first time."""
 

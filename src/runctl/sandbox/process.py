@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from runctl.sandbox import http, instances, runpod, ssm
 from runctl.sandbox.call import Cloud
+from runctl.sandbox.console import Console
 from runctl.sandbox.control import Control
 from runctl.sandbox.ec2_rules import Ec2
 from runctl.sandbox.front import Front
@@ -53,6 +54,7 @@ class Sandbox:
         """Listen on ``port`` of 127.0.0.1 (0: any) and on the unix socket. Raises OSError when it is taken."""
         cloud, state = self.cloud, self.cloud.state
         cloud.services.update(dict.fromkeys(MODULES, self.moto))
+        cloud.services["ec2"] = Console(cloud, self.moto)
         cloud.services.update(
             {"pricing": Pricing(state), "servicequotas": Quotas(), "control": Control(cloud, self)}
         )
