@@ -292,3 +292,15 @@ def test_an_idle_session_ends_and_a_killed_agent_leaves_the_rest_alone(tmp_path:
         assert bytes(run(box, target, "echo again").stdout) == b"again\n"
     finally:
         box.close()
+
+
+def test_a_session_ends_with_its_instance(box: SsmBox, target: str) -> None:
+    client = Client(box.client(), target, COMMAND, command="sleep 300")
+    assert client.ready.wait(10)
+    box.ec2.add(target, state="stopping")
+    try:
+        assert client.wait().closing == {**(client.closing or {}), "Output": f"{target} is not running."}
+        with pytest.raises(ClientError, match="InvalidInstanceId"):
+            box.send("true", to=target)
+    finally:
+        box.ec2.add(target)

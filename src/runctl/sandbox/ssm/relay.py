@@ -206,10 +206,14 @@ class Sessions:
             if socket is not None:
                 await socket.close()
 
+    def living(self) -> list[Session]:
+        """The sessions that have not ended."""
+        return [each for each in self._sessions.values() if each.ended is None]
+
     def idle(self, seconds: float) -> list[Session]:
         """The sessions that live and had no message for so long."""
         limit = self._monotonic() - seconds
-        return [each for each in self._sessions.values() if each.ended is None and each.active < limit]
+        return [each for each in self.living() if each.active < limit]
 
     def close(self) -> None:
         """Cut every channel."""

@@ -20,6 +20,7 @@ from runctl.sandbox.ssm import (
     instance_api,
     parameter_api,
     session_api,
+    targets,
     validation,
 )
 from runctl.sandbox.ssm.agents import Agents, new_id
@@ -92,12 +93,20 @@ class Ssm:
             try:
                 self.commands.tick()
                 self.agents.push_all()
-                for session in self.sessions.idle(self.settings.idle_seconds):
-                    await self.sessions.end(
-                        session, ending="TimedOut", output="The session was idle for too long."
-                    )
+                await self._end_sessions()
             except Exception:
                 log.exception("what is due could not be done")
+
+    async def _end_sessions(self) -> None:
+        """End the sessions nobody used for too long, and those whose instance is gone."""
+        for session in self.sessions.idle(self.settings.idle_seconds):
+            await self.sessions.end(session, ending="TimedOut", output="The session was idle for too long.")
+        for session in self.sessions.living():
+            found = self.cloud.ec2.describe(session.target) if self.cloud.ec2 else None
+            if found is None or found.state not in targets.USABLE:
+                await self.sessions.end(
+                    session, ending="Terminated", output=f"{session.target} is not running."
+                )
 
     # --- HTTP ---------------------------------------------------------------------------------------------
 
