@@ -243,7 +243,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for connection in list(self._connections):
-            connection.abort()
+            connection.drop()
         await asyncio.sleep(0)  # lets the transports report that they are closed
 
 

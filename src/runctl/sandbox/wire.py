@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -60,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._idle = True
         self.idle_since = time.monotonic()
         self._upgraded = False
+        self._writer: asyncio.StreamWriter | None = None  # kept, for one that is dropped open complains
         self._cut: int | None = None
 
     # --- what asyncio calls ---------------------------------------------------------------------------
@@ -114,11 +117,19 @@ class Connection(asyncio.Protocol):
         if self._idle and not self._upgraded and self.idle_since < before:
             self._transport.close()
 
-    def abort(self) -> None:
-        """Cuts the connection: the client sees a reset."""
+    def drop(self) -> None:
+        """Closes at once; what was not sent yet is lost."""
         self._keep = False
         self._transport.abort()
         self.input.end()
+
+    def abort(self) -> None:
+        """Breaks the connection: the client sees a reset, not an end."""
+        raw = self._transport.get_extra_info("socket")
+        if raw is not None and raw.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # it is closed already
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.drop()
 
     def cut_after(self, count: int) -> None:
         """Cuts after `count` more bytes of the body were read (see `http.Request`)."""
@@ -138,7 +149,8 @@ class Connection(asyncio.Protocol):
             reader.feed_eof()
         else:
             self._transport.resume_reading()
-        return reader, asyncio.StreamWriter(self._transport, protocol, reader, loop)
+        self._writer = asyncio.StreamWriter(self._transport, protocol, reader, loop)
+        return reader, self._writer
 
     async def take(self, limit: int) -> bytes:
         """Between 1 and `limit` bytes of a body."""

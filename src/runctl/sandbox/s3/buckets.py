@@ -7,11 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 from runctl.sandbox.http import Response
+from runctl.sandbox.s3.attributes import acl_document
 from runctl.sandbox.s3.context import OWNER, Context, document, iso, number
 from runctl.sandbox.s3.draft import tags_from_document
 from runctl.sandbox.s3.errors import S3Error
 from runctl.sandbox.s3.lifecycle import check_rules
-from runctl.sandbox.s3.objects import acl_document, check_write_delete, deleted
+from runctl.sandbox.s3.objects import check_write_delete, deleted
 from runctl.sandbox.s3.receive import receive_document
 from runctl.sandbox.s3.xml import BadDocument, Value, parse, text_of
 

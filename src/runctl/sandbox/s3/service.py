@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runctl.sandbox import sigv4
 from runctl.sandbox.http import Request, Response
-from runctl.sandbox.s3 import buckets, lifecycle, listing, multipart, objects
+from runctl.sandbox.s3 import attributes, buckets, lifecycle, listing, multipart, objects
 from runctl.sandbox.s3.address import operation_of, query_of, target_of
 from runctl.sandbox.s3.context import Call, Context
 from runctl.sandbox.s3.errors import S3Error, error_response
@@ -42,12 +42,12 @@ OPERATIONS: dict[str, Operation] = {
     "HeadObject": objects.get_object,
     "DeleteObject": objects.delete_object,
     "CopyObject": objects.copy_object,
-    "GetObjectTagging": objects.get_object_tagging,
-    "PutObjectTagging": objects.put_object_tagging,
-    "DeleteObjectTagging": objects.delete_object_tagging,
-    "GetObjectAttributes": objects.get_object_attributes,
-    "GetObjectAcl": objects.get_object_acl,
-    "PutObjectAcl": objects.put_object_acl,
+    "GetObjectTagging": attributes.get_object_tagging,
+    "PutObjectTagging": attributes.put_object_tagging,
+    "DeleteObjectTagging": attributes.delete_object_tagging,
+    "GetObjectAttributes": attributes.get_object_attributes,
+    "GetObjectAcl": attributes.get_object_acl,
+    "PutObjectAcl": attributes.put_object_acl,
     "CreateMultipartUpload": multipart.create,
     "UploadPart": multipart.upload_part,
     "UploadPartCopy": multipart.upload_part_copy,
