@@ -166,6 +166,18 @@ def test_a_sweep_applies_the_rules_when_they_are_due(s3box: S3Box, s3: Any) -> N
     assert [o["Key"] for o in s3.list_objects_v2(**B)["Contents"]] == ["kept"]
 
 
+def test_rules_are_applied_as_time_goes_by(s3box: S3Box, s3: Any) -> None:
+    lifecycle(s3, Expiration={"Days": 1})
+    s3.put_object(**B, Key="tmp/a", Body=b"")
+    s3box.clock.ahead = 3 * DAY
+    limit = time.monotonic() + 10
+    status = 200
+    while status != 404 and time.monotonic() < limit:
+        headers, _ = s3box.signed("HEAD", "/bucket/tmp/a", payload="UNSIGNED-PAYLOAD")
+        status = s3box.send("HEAD", "/bucket/tmp/a", headers=headers).status
+    assert status == 404
+
+
 def test_a_sweep_of_versions(s3box: S3Box, s3: Any) -> None:
     s3.put_bucket_versioning(**B, VersioningConfiguration={"Status": "Enabled"})
     lifecycle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,6 +18,8 @@ from runctl.sandbox.s3.store import Bucket, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+HOUR = 3600.0
 
 Operation = Callable[[Context], Awaitable[Response]]
 
@@ -63,7 +66,7 @@ OPERATIONS["DeleteBucketLifecycle"] = OPERATIONS.pop("DeleteBucketLifecycleConfi
 
 
 class S3:
-    """All of S3 in one folder.
+    """All of S3 in one folder; lifecycle rules are applied at the first request of each hour.
 
     `lookup` is as for `sigv4.verify`; `domains` are the host names below which a label names a bucket; `now` gives
     seconds since the epoch. Raises OSError when the folder cannot be used.
@@ -81,6 +84,8 @@ class S3:
         self._lookup = lookup
         self._domains = tuple(sorted(domains, key=len, reverse=True))
         self._now = now
+        self._swept = now() // HOUR
+        self._sweeping: asyncio.Task[int] | None = None
 
     def operation(self, request: Request) -> tuple[str, str, str]:
         """(operation, bucket, key) a request means, empty where it means none. Never raises."""
@@ -110,6 +115,9 @@ class S3:
 
     async def _handle(self, request: Request, call: Call) -> Response:
         now = self._now()
+        if now // HOUR > self._swept:  # the rules are applied once an hour, if anybody is here to see it
+            self._swept = now // HOUR
+            self._sweeping = asyncio.create_task(self.sweep(now))
         bucket_name, key, host_region = target_of(request, self._domains)
         identity = sigv4.verify(request, self._lookup, now)
         query = query_of(request)
