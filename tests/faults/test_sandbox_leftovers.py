@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.sandbox.cloud_world import sandbox
 from tests.unit.sandbox.instance_world import OBSTACLE, WHY, go, place
 
 from runctl.sandbox.instances import janitor
@@ -142,3 +144,20 @@ def test_a_recorded_pid_that_is_somebody_elses_by_now_is_left_alone(tmp_path: Pa
         janitor.record(layout, [other.pid])
         janitor.sweep(layout)
         assert other.wait(5) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(bool(OBSTACLE), reason=WHY)
+def test_down_after_a_kill_9_of_the_whole_sandbox(tmp_path: Path) -> None:
+    with sandbox(tmp_path) as box:
+        (instance,) = box.launch(UserData="#!/bin/sh\nsetsid sleep 1000 &\n")
+        box.wait(instance, "running")
+        root = tmp_path / "default" / "machines"
+        running = janitor.marked(root)
+        assert len(running) >= 4
+        for pid in running:
+            os.kill(pid, signal.SIGSTOP)  # nothing ends by itself
+        os.kill(json.loads(box.runctl("status", "--json").stdout)[0]["pid"], signal.SIGKILL)
+        box.runctl("down")
+        assert janitor.marked(root) == []
+        assert janitor.mounts(tmp_path) == []
+        assert not (tmp_path / "default").exists()

@@ -129,8 +129,8 @@ class Machines(Protocol):
     def console(self, instance: str) -> bytes:
         """What the instance wrote to its console. Raises FileNotFoundError for one that is not there."""
 
-    async def attach_volume(self, instance: str, volume_instance: str, device: str) -> None:
-        """The volume appears in the instance, empty the first time."""
+    async def attach_volume(self, instance: str, volume_id: str, device: str, *, gib: int) -> None:
+        """The volume appears in the instance; the first time it is empty and `gib` GiB large."""
 
     async def detach_volume(self, instance: str, volume_id: str) -> None:
         """Takes the volume out of the instance; its bytes stay."""
