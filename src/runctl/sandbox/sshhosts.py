@@ -58,6 +58,7 @@ class SshHosts:
             address=f"10.66.{self._count // 250}.{self._count % 250 + 1}",
             services=[service],
             instance_type="host",
+            name=name,
         )
         port = service["port"]
 

@@ -33,12 +33,15 @@ class Facts:
     rebalance: float | None = None
     volumes: dict[str, str] = field(default_factory=dict)
     services: list[dict[str, Any]] = field(default_factory=list)
+    name: str = ""
     on_end: Callable[[str], None] | None = None
     up: bool = False
 
     @property
     def hostname(self) -> str:
-        """The name EC2 would give it: `ip-172-31-0-5.us-west-2.compute.internal`."""
+        """Its own name, else the one EC2 would give it: `ip-172-31-0-5.us-west-2.compute.internal`."""
+        if self.name:
+            return self.name
         zone = "ec2" if self.region == "us-east-1" else f"{self.region}.compute"
         return f"ip-{self.address.replace('.', '-')}.{zone}.internal"
 

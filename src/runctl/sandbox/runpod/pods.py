@@ -135,6 +135,7 @@ class Pods:
                 user_data=b"" if machines.weaker else _FIRST % (pod.volume or "/workspace").encode(),
                 services=services,
                 instance_type="runpod",
+                name=pod.id,
                 on_end=self._ended,
             )
             await self._running(pod, services)
