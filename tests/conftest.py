@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.agentbox import AgentBox
+from tests.worstday import Clients
 
 
 @dataclass
@@ -85,6 +86,14 @@ def world(tmp_path: Path) -> World:
     }
     env = {**keep, "HOME": str(home), "TERM": "xterm", "GIT_CONFIG_NOSYSTEM": "1"}
     return World(tmp_path, env)
+
+
+@pytest.fixture
+def clients(world: World) -> Iterator[Clients]:
+    """Starts commands in the background; the test fails when a process of its world is left behind."""
+    clients = Clients(world)
+    yield clients
+    clients.end_all()
 
 
 @pytest.fixture
