@@ -323,3 +323,16 @@ def test_boot_json_names_no_secret(tmp_path: Path) -> None:
             )
 
     go(work)
+
+
+def test_a_stop_just_after_the_boot_is_heard(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with place(tmp_path / "m") as here:
+            for _ in range(3):
+                await here.machines.boot("i-1", address="172.31.0.1")
+                started = time.monotonic()
+                await here.machines.stop("i-1")
+                assert time.monotonic() - started < 5  # not the plug after six seconds
+                await here.machines.terminate("i-1")
+
+    go(work)

@@ -194,6 +194,10 @@ def become_init(root: str, spec: dict[str, Any], console: int) -> None:
     kernel.drop_capabilities()
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    # The kernel drops what PID 1 neither handles nor blocks: a power off that comes before init is ready must wait.
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGTERM, *range(signal.SIGRTMIN + 3, signal.SIGRTMIN + 6)}
+    )
     os.execve(spec["init"][0], spec["init"], spec["env"])  # noqa: S606 - an argv, no shell
 
 
