@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runctl.sandbox.moto_services import Moto
+
 if TYPE_CHECKING:
     from runctl.sandbox.ssm.service import Ssm
 
@@ -23,8 +25,12 @@ class _Family(NamedTuple):
 
 _FAMILIES = (
     _Family(
-        re.compile(_AL + r"(al2023-ami-(minimal-)?kernel-(default|[\d.]+))-(?P<arch>x86_64|arm64)"),
-        (r"al2023-", r"al20\d\d-", r"amzn2-"),
+        re.compile(_AL + r"al2023-ami-(?P<release>minimal)-kernel-(default|[\d.]+)-(?P<arch>x86_64|arm64)"),
+        (r"al2023-ami-{release}-", r"al20\d\d-"),
+    ),
+    _Family(
+        re.compile(_AL + r"al2023-ami-kernel-(default|[\d.]+)-(?P<arch>x86_64|arm64)"),
+        (r"al2023-ami-2", r"al20\d\d-"),
     ),
     _Family(
         re.compile(_AL + r"amzn2-ami-(hvm|kernel-[\d.]+-hvm)-(?P<arch>x86_64|arm64)-(gp2|ebs)"),
@@ -32,14 +38,31 @@ _FAMILIES = (
     ),
     _Family(
         re.compile(
-            ROOT
-            + r"canonical/ubuntu/server/(?P<release>\d\d\.\d\d|jammy|noble|focal)/stable/current/(?P<arch>amd64|arm64)/hvm/ebs-gp[23]/ami-id"
+            ROOT + r"canonical/ubuntu/server/(?P<release>\d\d\.\d\d|jammy|noble|focal)"
+            r"/stable/current/(?P<arch>amd64|arm64)/hvm/ebs-gp[23]/ami-id"
         ),
         (r"ubuntu/images/.*{release}", r"ubuntu/images/"),
     ),
     _Family(
-        re.compile(ROOT + r"deeplearning/ami/(?P<arch>x86_64|arm64)/[a-z0-9.\-]+/latest/ami-id"),
-        (r"Deep Learning .*", r".*DLAMI"),
+        re.compile(
+            ROOT
+            + r"deeplearning/ami/(?P<arch>x86_64|arm64)/[a-z0-9.\-]*(?P<release>pytorch)[a-z0-9.\-]*/latest/ami-id"
+        ),
+        (r"(?i)Deep Learning .*{release}", r"Deep Learning "),
+    ),
+    _Family(
+        re.compile(
+            ROOT
+            + r"deeplearning/ami/(?P<arch>x86_64|arm64)/[a-z0-9.\-]+amazon-linux-(?P<release>2023|2)/latest/ami-id"
+        ),
+        (r"Deep Learning .*Amazon Linux {release}", r"Deep Learning "),
+    ),
+    _Family(
+        re.compile(
+            ROOT
+            + r"deeplearning/ami/(?P<arch>x86_64|arm64)/[a-z0-9.\-]+ubuntu-(?P<release>\d\d\.\d\d)/latest/ami-id"
+        ),
+        (r"Deep Learning Base .*Ubuntu {release}", r"Deep Learning "),
     ),
 )
 # The names listed under a path; any other that fits a family resolves, too.
@@ -89,8 +112,8 @@ def choose(name: str, images: list[tuple[str, str, str]]) -> str | None:
 async def resolve(ssm: Ssm, region: str, names: list[str]) -> dict[str, str]:
     """Those of `names` that stand for an image of the region, with its id."""
     wanted = [name for name in names if name.startswith(ROOT)]
-    moto: Any = ssm.cloud.services.get("ec2")
-    if not wanted or moto is None or not hasattr(moto, "backend"):
+    moto = next((each for each in ssm.cloud.services.values() if isinstance(each, Moto)), None)
+    if not wanted or moto is None:
         return {}
     images = await moto.run(lambda: _images(moto.backend("ec2", region)))
     chosen = {name: choose(name, images) for name in wanted}
