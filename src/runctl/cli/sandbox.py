@@ -304,7 +304,7 @@ def _status(args: argparse.Namespace, session: Session, folder: Path) -> int:
         session.out(
             f"{each['name']}  {each['endpoint']}  pid {each['pid']}  {machines}  weather: {len(each['weather']) or 'fair'}"
         )
-        for words in each["weaker"]:
+        for words in each.get("weaker", ()):  # one that an older runctl started does not say
             session.out(f"  weaker: {words}")
     if not found:
         session.say("no sandbox is up")
