@@ -23,6 +23,7 @@ def start(work: Callable[[Callable[[], None]], None], *, log: str, keep: int | N
 
     Raises:
         AgentFailure: ``agent-crashed`` with the end of the log, when it ended before that.
+        OSError: what the system refused it before that (a full disk).
     """
     heard, tell = os.pipe()
     child = os.fork()
@@ -36,7 +37,11 @@ def start(work: Callable[[Callable[[], None]], None], *, log: str, keep: int | N
     os.close(tell)
     os.waitpid(child, 0)
     try:
-        if os.read(heard, 1) != b"+":
+        answer = os.read(heard, 16)
+        if answer.isdigit():
+            number = int(answer)
+            raise OSError(number, os.strerror(number), log)
+        if answer != b"+":
             detail = "the supervisor ended before it took over"
             raise AgentFailure("agent-crashed", detail=detail, traceback=_tail(log))
     finally:
@@ -44,6 +49,12 @@ def start(work: Callable[[Callable[[], None]], None], *, log: str, keep: int | N
 
 
 def _become(work: Callable[[Callable[[], None]], None], log: str, shared: list[int]) -> None:
+    waiting = [True]
+
+    def ready() -> None:
+        waiting.clear()
+        _taken_over(shared)
+
     try:
         null = os.open(os.devnull, os.O_RDWR)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -51,10 +62,12 @@ def _become(work: Callable[[Callable[[], None]], None], log: str, shared: list[i
             os.dup2(fd, target)
         _close_others(shared)
         os.chdir("/")
-        work(lambda: _taken_over(shared))
-    except BaseException:
+        work(ready)
+    except BaseException as error:
         import traceback  # noqa: PLC0415 - only when something is wrong
 
+        if waiting and isinstance(error, OSError) and error.errno:
+            os.write(shared[0], b"%d" % error.errno)
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
         os._exit(1)
     os._exit(0)

@@ -64,7 +64,7 @@ class _Follower:
             if changed is not None:
                 current = changed
             ended = current["state"] == "ended"
-            sent = self._drain()
+            sent = self._drain(last=ended or not wait)
             if ended or not wait:
                 self._tell_deleted(current)
                 self._status(status.known(self._run) if ended else current)
@@ -84,11 +84,11 @@ class _Follower:
             time.sleep(pause)
             pause = min(pause * 1.5, LATEST)
 
-    def _drain(self) -> bool:
+    def _drain(self, *, last: bool) -> bool:
         """Send all there is now, taking turns so that events are not late behind much output."""
         any_sent = False
         while True:
-            sent = [tail.send() for tail in self._tails]
+            sent = [tail.send(last=last) for tail in self._tails]
             any_sent = any_sent or any(sent)
             if not any(size >= CHUNK for size in sent):
                 return any_sent
@@ -130,8 +130,11 @@ class Tail:
         self._fd = -1
         self._checked = 0.0
 
-    def send(self) -> int:
-        """Send the next chunk; how many bytes were read: 0 for nothing new, ``CHUNK`` or more when more is waiting."""
+    def send(self, *, last: bool) -> int:
+        """Send the next chunk; how many bytes were read: 0 for nothing new, ``CHUNK`` or more when more is waiting.
+
+        ``last``: nobody looks again, so whether the file was cut or replaced is looked at whatever the clock says.
+        """
         if self._fd < 0:
             try:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -146,15 +149,15 @@ class Tail:
                 data = os.pread(self._fd, size, self._offset)
             data = data[: data.rfind(b"\n") + 1]
         if not data:
-            return CHUNK if self._replaced() else 0
+            return CHUNK if self._replaced(last=last) else 0
         frame(self._kind, self._offset, data)
         self._offset += len(data)
         return read
 
-    def _replaced(self) -> bool:
+    def _replaced(self, *, last: bool) -> bool:
         """Somebody truncated or replaced the file: say so and go on with what it holds now."""
         now = time.monotonic()
-        if now - self._checked < LATEST:
+        if not last and now - self._checked < LATEST:
             return False
         self._checked = now
         mine = os.fstat(self._fd)

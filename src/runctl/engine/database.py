@@ -88,7 +88,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     from urllib.parse import quote  # noqa: PLC0415 - only for reading without traces
 
     try:
-        if not path.stat().st_size:
+        if not path.is_file() or not path.stat().st_size:
             return None
         if path.with_name(path.name + "-wal").stat().st_size:
             return None
