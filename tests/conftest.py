@@ -102,3 +102,16 @@ def box(tmp_path: Path) -> Iterator[AgentBox]:
     box = AgentBox(tmp_path / "machine")
     yield box
     box.check_nothing_left()
+
+
+# What looks at the whole machine must not run beside what changes it: namespaces of the sandbox, the kernel's count
+# of processes killed for want of memory. One group runs on one worker, one test after the other.
+ALONE = {"sandbox": "sandbox", "test_agent_endings": "endings"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for part, group in ALONE.items():
+            if part in str(item.path.relative_to(Path(__file__).parent)):
+                item.add_marker(pytest.mark.xdist_group(group))

@@ -18,6 +18,8 @@ from tests.ssmclient import Client
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from runctl.core import ssm_frames
+
 COMMAND = "AWS-StartNonInteractiveCommand"
 
 
@@ -105,11 +107,15 @@ def test_what_was_typed_while_the_agent_was_cut_off_arrives(box: SsmBox, target:
     box.run(_cut(session))
     client.send(b"hello\n")
     until(lambda: session.agent is not None, what="the agent is back")
-    for frame in list(client._unacked.values()):
-        from runctl.core import ssm_frames
 
-        client.socket.send(ssm_frames.encode(frame))  # what a client does with frames nobody acknowledged
-    until(lambda: bytes(client.stdout).count(b"hello") == 2, what="echo and answer")
+    def echoed() -> bool:
+        for frame in list(
+            client._unacked.values()
+        ):  # a client sends what nobody acknowledged, again and again
+            client.socket.send(ssm_frames.encode(frame))
+        return bytes(client.stdout).count(b"hello") == 2
+
+    until(echoed, what="echo and answer")
     client.send(b"\x04")
     client.wait()
 
