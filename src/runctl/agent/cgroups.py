@@ -157,6 +157,8 @@ class OomWatch:
         """Whether a kill was counted since this watch was made. Call it before the run's groups are removed."""
         if any(count > self._own[path] for path, count in _counts(self._own).items()):
             return True
+        if self._own:
+            return False  # they count every kill of one of ours, whoever's memory had run out
         return by_sigkill and any(count > self._wide[path] for path, count in _counts(self._wide).items())
 
 
