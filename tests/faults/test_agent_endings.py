@@ -130,7 +130,7 @@ def test_the_machine_going_down_is_a_preemption(box: AgentBox) -> None:
         "preempted",
         0,
         "the machine is going down",
-    )
+    ), last
 
 
 def test_a_script_that_hears_of_the_shutdown_first_is_preempted_too(box: AgentBox) -> None:

@@ -8,6 +8,7 @@ unpickles and never trusts a number it read: every offset is checked against the
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -134,11 +135,12 @@ class Window:
         return Window(self._read, self.path, size=size, start=self.start + offset)
 
 
-class Format:
+class Format(ABC):
     """A kind of checkpoint. Subclasses answer ``find``; it is pure over its arguments and safe to repeat."""
 
     name = ""
 
+    @abstractmethod
     def find(self, listing: Sequence[File], read: Read, *, verify: bool = False) -> Found:
         """The checkpoints of this kind in ``listing``, the incomplete ones with their reasons.
 
@@ -147,7 +149,6 @@ class Format:
             read: gives bytes of them; an ``OSError`` makes that checkpoint incomplete.
             verify: read everything (checksums, every opcode) instead of headers, sizes and indexes only.
         """
-        raise NotImplementedError
 
 
 class FileFormat(Format):
@@ -159,9 +160,9 @@ class FileFormat(Format):
         """Whether a file of that name is expected to be of this kind."""
         return name.lower().endswith(self.suffixes)
 
+    @abstractmethod
     def inspect(self, window: Window, *, verify: bool) -> Optional[Contents]:
         """What a complete file says; None for one that is of no kind of ours. Raises ``Rejected``."""
-        raise NotImplementedError
 
     def find(self, listing: Sequence[File], read: Read, *, verify: bool = False) -> Found:
         """See ``Format.find``; a temporary name is reported as being written and not read."""
