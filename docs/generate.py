@@ -35,6 +35,8 @@ VARIABLES = {
     "RUNCTL_ATTEMPT": "set for the script: 1, 2, ...",
     "RUNCTL_CHECKPOINT_DIR": "set for the script: where to save checkpoints",
     "RUNCTL_RESUME_PATH": "set for the script: the newest complete checkpoint; unset when there is none",
+    "RUNCTL_DATA_DIR": "set for the script: where the data named by `data` is; unset when there is none",
+    "RUNCTL_OUTPUT_DIR": "set for the script: what is written here is kept with the run, or copied to `output`",
 }
 
 

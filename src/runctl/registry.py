@@ -12,22 +12,37 @@ from typing import TYPE_CHECKING, Any
 from runctl.core.catalogue import known
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runctl.core.model import Endpoint
-    from runctl.core.ports import Provider, Transport
+    from runctl.core.ports import Provider, Store, Surroundings, Transport
 
 PROVIDERS = {"local": "runctl.providers.local:LocalProvider"}
 TRANSPORTS = {"local": "runctl.transports.local:LocalTransport"}
+STORES: dict[str, str] = {}  # by the scheme of their URLs
 
 
-def provider(name: str) -> Provider:
+def provider_class(name: str) -> Callable[[Surroundings], Provider]:
+    """What makes the provider called ``name``. Raises ``unknown-target`` with the names there are."""
+    found: Callable[[Surroundings], Provider] = _load("runctl.providers", PROVIDERS, name)
+    return found
+
+
+def provider(name: str, surroundings: Surroundings) -> Provider:
     """The provider called ``name``. Raises ``unknown-target`` with the names there are."""
-    made: Provider = _load("runctl.providers", PROVIDERS, name)()
+    return provider_class(name)(surroundings)
+
+
+def transport(endpoint: Endpoint, surroundings: Surroundings) -> Transport:
+    """The transport that reaches ``endpoint``; opens no connection. Raises ``unknown-target``."""
+    made: Transport = _load("runctl.transports", TRANSPORTS, endpoint.transport)(endpoint, surroundings)
     return made
 
 
-def transport(endpoint: Endpoint) -> Transport:
-    """The transport that reaches ``endpoint``; opens no connection. Raises ``unknown-target``."""
-    made: Transport = _load("runctl.transports", TRANSPORTS, endpoint.transport)(endpoint)
+def store(url: str, surroundings: Surroundings) -> Store:
+    """The store at ``url``, such as ``s3://bucket/prefix``; opens no connection. Raises ``unknown-target``."""
+    scheme = url.partition(":")[0]
+    made: Store = _load("runctl.stores", STORES, scheme)(url, surroundings)
     return made
 
 

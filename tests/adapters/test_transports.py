@@ -8,6 +8,7 @@ import pytest
 
 from runctl.core.model import Endpoint
 from runctl.core.ports import Transport
+from runctl.testing.surroundings import surroundings
 from runctl.testing.transports import TransportSuite
 from runctl.transports.local import LocalTransport
 
@@ -15,7 +16,7 @@ from runctl.transports.local import LocalTransport
 class TestLocal(TransportSuite):
     @pytest.fixture
     def transport(self) -> Transport:
-        return LocalTransport(Endpoint("local"))
+        return LocalTransport(Endpoint("local"), surroundings())
 
     @pytest.fixture
     def there(self, tmp_path: Path) -> Path:

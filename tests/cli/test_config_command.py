@@ -93,7 +93,7 @@ def test_set_changes_one_line_of_the_projects_file(world: World, project: Path) 
 
 def test_set_knows_every_key_and_what_it_wrote_is_in_force(world: World) -> None:
     project = world.project({"train.py": ""})
-    values = {"number": "2", "bool": "true", "list": "a,b", "table": "A=1", "schema": "1", "text": "local"}
+    values = {"number": "9", "bool": "true", "list": "a,b", "table": "A=1", "schema": "1", "text": "local"}
     for key, setting in SETTINGS.items():
         value = setting.choices[0] if setting.choices else values[setting.kind]
         value = {"python": ">=3.11", "log.file": "x.log"}.get(key, value)

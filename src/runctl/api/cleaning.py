@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runctl import registry
 from runctl.engine.lease import settle
 
 if TYPE_CHECKING:
@@ -24,10 +23,11 @@ def clean(rt: Runtime, debt: Debt) -> None:
     """
     rt.cancel.check()
     settle(
-        registry.provider(debt.provider),
+        rt.provider(debt.provider),
         debt.run_id,
         ledger=rt.ledger(),
         emit=rt.emit,
+        cancel=rt.cancel,
         fate_known=bool(debt.machine_id),
         failing=False,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runctl import registry
 from runctl.core.clock import SystemClock
 from runctl.core.events import Notice
+from runctl.core.ports import Surroundings
 from runctl.engine.index import Index
 from runctl.engine.ledger import Ledger
 from runctl.engine.remote import RemoteAgent
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.model import Endpoint
+    from runctl.core.ports import Provider
     from runctl.project.config import Config
 
 
@@ -45,8 +47,22 @@ class Runtime:
         """What may be owed."""
         return Ledger(self.state_dir / "ledger.jsonl", self.clock)
 
+    def surroundings(self, *, emit: Emit | None = None, read_only: bool = False) -> Surroundings:
+        """What adapters are made with."""
+        return Surroundings(
+            self.config.get, self.env, self.clock, emit or self.emit, self.cancel, read_only=read_only
+        )
+
+    def provider(self, name: str, *, read_only: bool = False) -> Provider:
+        """The provider called ``name``; raises ``unknown-target``."""
+        return registry.provider(name, self.surroundings(read_only=read_only))
+
     def agent(self, endpoint: Endpoint, *, keep: bool = True, emit: Emit | None = None) -> RemoteAgent:
         """The agent of the machine at ``endpoint``; no connection is opened yet."""
         return RemoteAgent(
-            registry.transport(endpoint), endpoint, clock=self.clock, emit=emit or self.emit, keep=keep
+            registry.transport(endpoint, self.surroundings(emit=emit)),
+            endpoint,
+            clock=self.clock,
+            emit=emit or self.emit,
+            keep=keep,
         )

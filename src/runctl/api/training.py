@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runctl import registry
 from runctl.api.watching import follow
 from runctl.core.cancel import CancelToken
 from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError
 from runctl.core.events import RunPlanned
-from runctl.core.model import DepsMode, Limits, Run, RunSpec, RunState
+from runctl.core.model import DepsMode, Limits, Purchase, Run, RunSpec, RunState
 from runctl.core.quantities import count
 from runctl.engine import names
 from runctl.engine.folders import hold, write_plan
@@ -64,7 +63,7 @@ def make_plan(
     found = resolve_script(script, cwd=cwd or Path.cwd(), root=None)
     spec = _spec(rt.config, found.path, args, resume)
     planner = Planner(
-        provider=registry.provider(spec.target),
+        provider=rt.provider(spec.target, read_only=True),
         agent_at=lambda endpoint: rt.agent(endpoint, keep=False),
         resume=lambda agent, reference: _resume_from(rt, agent, reference),
         emit=rt.emit,
@@ -156,9 +155,9 @@ def train(
     Raises:
         Cancelled: before the machine had the run, nothing of it is left; after that the run goes on without us.
     """
-    provider = registry.provider(plan.spec.target)
+    provider = rt.provider(plan.spec.target)
     with lease(
-        provider, plan.offer, plan.run_id, ledger=rt.ledger(), emit=rt.emit, cancel=rt.cancel
+        provider, [plan.offer], Purchase(plan.run_id), ledger=rt.ledger(), emit=rt.emit, cancel=rt.cancel
     ) as leased:
         run = _start(rt, plan, leased.machine)
         on_start(run)

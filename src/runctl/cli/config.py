@@ -268,7 +268,7 @@ def _target_problems(config: layers.Config) -> list[Problem]:
     from runctl.core.errors import UsageError  # noqa: PLC0415 - as above
 
     try:
-        registry.provider(config.text("target"))
+        registry.provider_class(config.text("target"))
     except UsageError as error:
         return [Problem(config.origin("target"), None, None, "target", f"{error.what}; {error.why}")]
     return []

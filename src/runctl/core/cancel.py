@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from runctl.core.errors import Cancelled, MachineGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 SLICE = 0.2
@@ -81,6 +82,26 @@ class CancelToken:
                 return False
             self._event.wait(min(left, SLICE))
         return True
+
+
+@contextmanager
+def limited(outer: CancelToken, seconds: float) -> Iterator[CancelToken]:
+    """A token for clean-up: whoever cancelled ``outer`` once lets it work, a second request or ``seconds`` end it."""
+    token = CancelToken()
+    ended = threading.Event()
+
+    def watch() -> None:
+        deadline = time.monotonic() + seconds
+        while not ended.wait(SLICE / 2):
+            if outer.hurried or time.monotonic() > deadline:
+                token.cancel("asked twice to stop" if outer.hurried else f"not done within {seconds:g} s")
+                return
+
+    threading.Thread(target=watch, name="clean-up limit", daemon=True).start()
+    try:
+        yield token
+    finally:
+        ended.set()
 
 
 class Child(Generic[T]):

@@ -89,12 +89,21 @@ class Secret:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the run needs from a machine; ``None`` means no wish."""
+    """What the run needs from a machine; ``None`` and empty mean no wish.
 
-    gpu: str | None = None
+    ``spot`` wants the cheaper market; ``fallback`` allows the dearer one when the first has nothing.
+    """
+
+    gpu: str | None = None  # its name as one says it, A10G
+    gpus: int = 1  # how many of them, where ``gpu`` is named
     cpus: int | None = None
     memory_gb: float | None = None
     disk_gb: float | None = None
+    machine_type: str | None = None
+    spot: bool = False
+    fallback: bool = True
+    regions: tuple[str, ...] = ()
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,11 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Offer:
-    """A machine one could have: its type, where, at what price an hour, spot or not."""
+    """A machine one could have: its type, where, at what price an hour, spot or not.
+
+    What it has (``cpus``, ``memory_gb``, ``gpu`` and how many) is zero or empty where the provider does not tell.
+    ``price_source`` says where the price is from and of when: a plan never shows an old price as today's.
+    """
 
     provider: str
     machine_type: str
@@ -131,6 +144,14 @@ class Offer:
     price_per_hour: Decimal = Decimal(0)
     currency: str = "USD"
     spot: bool = False
+    zone: str = ""
+    cpus: int = 0
+    memory_gb: float = 0.0
+    gpu: str = ""
+    gpus: int = 0
+    arch: str = ""  # x86_64, arm64
+    price_source: str = ""
+    image: str = ""  # what it boots from, as its provider names it
 
 
 @dataclass(frozen=True)
@@ -144,8 +165,32 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Purchase:
+    """What a provider has to know to lease a machine for one attempt of a run.
+
+    ``run_id`` and ``attempt`` name the purchase: repeating it returns the same machine. ``user_data`` is run by the
+    machine at its first boot. ``expires_at`` is when it ends itself if nobody has renewed it; ``keep``: a machine
+    that outlives its run, until it is released.
+    """
+
+    run_id: str
+    attempt: int = 1
+    name: str = ""  # for people
+    user_data: bytes = b""
+    disk_gb: float | None = None
+    expires_at: datetime | None = None
+    project: str = ""
+    owner: str = ""
+    keep: bool = False
+
+
+@dataclass(frozen=True)
 class Machine:
-    """Something we can reach, leased for a run."""
+    """Something we can reach, leased for a run.
+
+    ``state`` is the provider's own word where it has one (``running``, ``stopped``); ``notes`` are facts of the
+    provider that a listing may show, such as why a machine ended.
+    """
 
     id: str
     provider: str
@@ -153,6 +198,13 @@ class Machine:
     offer: Offer
     run_id: str = ""
     expires_at: datetime | None = None
+    state: str = "running"
+    started_at: datetime | None = None
+    name: str = ""
+    project: str = ""
+    owner: str = ""
+    attempt: int = 1
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,35 @@ says otherwise; every blocking method takes a ``CancelToken`` and returns within
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
     from runctl.core.cancel import CancelToken
-    from runctl.core.model import Endpoint, Machine, Offer, Resources
+    from runctl.core.clock import Clock
+    from runctl.core.events import Emit
+    from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an adapter is made with: it reads no global, so a test can give it another world.
+
+    ``setting`` looks up one value of the configuration by its key; ``emit`` hears of calls and retries;
+    ``read_only`` forbids any write, also to a cache on this computer (a dry run).
+    """
+
+    setting: Callable[[str], Any]
+    env: Mapping[str, str]
+    clock: Clock
+    emit: Emit
+    cancel: CancelToken
+    random: Random = field(default_factory=Random)
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,6 +45,7 @@ class Features:
     exclusive: bool  # a machine of it holds one run unless the user shares it
     spot: bool = False
     notice_seconds: int = 0  # warning before it takes a machine back; 0: none
+    boots_agent: bool = False  # its machines run user data, and so begin the run from the store by themselves
 
 
 class Provider(Protocol):
@@ -33,19 +54,27 @@ class Provider(Protocol):
     name: str
     features: Features
 
-    def offers(self, need: Resources) -> Sequence[Offer]:
-        """What could satisfy ``need``, cheapest first. Read-only. Raises ``CapacityError`` when nothing can."""
+    def offers(self, need: Resources, cancel: CancelToken) -> Sequence[Offer]:
+        """What could satisfy ``need``, in the order to try. Read-only. Raises ``CapacityError`` when nothing can."""
 
     def endpoint(self, offer: Offer) -> Endpoint | None:
         """How to reach the machine of ``offer`` if it exists already, so that a plan can ask it; None: it has to be bought."""
 
-    def acquire(self, offer: Offer, run_id: str, cancel: CancelToken) -> Machine:
-        """Begin a lease tagged with ``run_id``; repeating it with the same run returns the same machine."""
+    def store(self, offer: Offer) -> str:
+        """The URL of the store that the machine of ``offer`` can reach; empty: it has none, bytes go through the transport."""
 
-    def machines(self) -> Sequence[Machine]:
+    def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
+        """Begin a lease tagged with the run; repeating the same purchase returns the same machine.
+
+        Raises:
+            CapacityError: this offer is not to be had now; another may be.
+            AccessError, UsageError: the provider refused for good; nothing was bought.
+        """
+
+    def machines(self, cancel: CancelToken) -> Sequence[Machine]:
         """Every machine of ours that exists now, by tag. Read-only."""
 
-    def release(self, machine_id: str) -> None:
+    def release(self, machine_id: str, cancel: CancelToken) -> None:
         """End the lease; a machine that is already gone is a success. Raises ``ReleaseOwed`` when it is not sure."""
 
 
@@ -89,5 +118,41 @@ class Transport(Protocol):
 class TransportFactory(Protocol):
     """What a transport module registers."""
 
-    def __call__(self, endpoint: Endpoint) -> Transport:
+    def __call__(self, endpoint: Endpoint, surroundings: Surroundings) -> Transport:
         """Open nothing yet; just bind the endpoint."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One object of a store, as a listing shows it. Size in bytes, ``modified`` in seconds since the epoch."""
+
+    key: str
+    size: int
+    modified: float
+    etag: str = ""
+
+
+class Store(Protocol):
+    """Keeps bytes under keys, relative to its own prefix. An object is there whole or not at all."""
+
+    url: str
+
+    def put(self, key: str, data: bytes | Path, *, if_absent: bool = False, cancel: CancelToken) -> bool:
+        """Keep ``data`` under ``key``; false when ``if_absent`` and something was there. Safe to repeat."""
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None, cancel: CancelToken) -> bytes:
+        """Bytes ``[start, start+length)`` of an object, fewer at its end. Raises ``store-missing``."""
+
+    def fetch(
+        self, key: str, target: Path, *, cancel: CancelToken, on_bytes: Callable[[int], None] | None = None
+    ) -> None:
+        """Copy an object to a file, complete or not at all. Raises ``store-missing``."""
+
+    def list(self, prefix: str, *, after: str = "", cancel: CancelToken) -> Iterator[Stored]:
+        """The objects whose keys begin with ``prefix``, by key; only those behind the key ``after``."""
+
+    def delete(self, keys: Iterable[str], cancel: CancelToken) -> None:
+        """Remove objects; what is not there is a success."""
+
+    def access(self) -> Mapping[str, str]:
+        """How a machine reaches this store: the ``StoreAccess`` object of the agent's requests. Holds no secret."""

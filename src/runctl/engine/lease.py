@@ -6,21 +6,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runctl.core.cancel import limited
 from runctl.core.catalogue import known
 from runctl.core.errors import AccessError, CapacityError, ReleaseOwed, UsageError
 from runctl.core.events import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from runctl.core.cancel import CancelToken
     from runctl.core.events import Emit
-    from runctl.core.model import Machine, Offer
+    from runctl.core.model import Machine, Offer, Purchase
     from runctl.core.ports import Provider
     from runctl.engine.ledger import Ledger
 
 # The provider's own word that nothing was bought. Anything else (a timeout, a broken link) leaves the debt standing.
 REFUSED = (CapacityError, AccessError, UsageError)
+CLEAN_UP_SECONDS = (
+    10.0  # for giving a machine back once something went wrong; a second Ctrl+C ends it at once
+)
+CONFIRM_SECONDS = 180.0  # for seeing it gone after a run that ended well
 
 
 @dataclass
@@ -35,11 +40,27 @@ class Lease:
         self.kept = True
 
 
+def _anything(_offer: Offer, _instead_of: Offer) -> bool:
+    return True
+
+
 @contextmanager
 def lease(
-    provider: Provider, offer: Offer, run_id: str, *, ledger: Ledger, emit: Emit, cancel: CancelToken
+    provider: Provider,
+    offers: Sequence[Offer],
+    purchase: Purchase,
+    *,
+    ledger: Ledger,
+    emit: Emit,
+    cancel: CancelToken,
+    allow: Callable[[Offer, Offer], bool] = _anything,
 ) -> Iterator[Lease]:
     """A machine, released when the block ends, however it ends, unless it was told to ``keep`` it.
+
+    Args:
+        offers: tried in this order; one that has no capacity gives way to the next.
+        allow: whether the first offer may be taken instead of the second, which is not to be had; asked where the
+            market changes from spot to on demand.
 
     Raises:
         CapacityError, AccessError, UsageError: the provider refused; nothing is owed.
@@ -47,44 +68,104 @@ def lease(
         Cancelled: before or during the purchase; whatever it became is released by tag, or stays a debt.
     """
     if not provider.features.costs_money:
-        yield Lease(provider.acquire(offer, run_id, cancel))
+        yield Lease(provider.acquire(offers[0], purchase, cancel))
         return
-    ledger.owe(run_id, offer)
+    run_id = purchase.run_id
     held: Lease | None = None
     try:
-        held = Lease(provider.acquire(offer, run_id, cancel))
-        ledger.bought(run_id, held.machine.id)
+        held = Lease(_buy(provider, offers, purchase, ledger=ledger, emit=emit, cancel=cancel, allow=allow))
         yield held
     except BaseException as error:
         if held is None and isinstance(error, REFUSED):
             ledger.strike(run_id, "refused")
         elif held is None or not held.kept:
-            settle(provider, run_id, ledger=ledger, emit=emit, fate_known=held is not None, failing=True)
+            with limited(cancel, CLEAN_UP_SECONDS) as soon:
+                settle(
+                    provider,
+                    run_id,
+                    ledger=ledger,
+                    emit=emit,
+                    cancel=soon,
+                    fate_known=held is not None,
+                    failing=True,
+                )
         raise
     if held.kept:
+        offer = held.machine.offer
         price = f"{offer.price_per_hour} {offer.currency}"
         emit(
             Notice("warning", f"{held.machine.id} stays and costs {price} an hour; end it with: runctl clean")
         )
         return
-    settle(provider, run_id, ledger=ledger, emit=emit, fate_known=True, failing=False)
+    with limited(cancel, CONFIRM_SECONDS) as soon:
+        settle(provider, run_id, ledger=ledger, emit=emit, cancel=soon, fate_known=True, failing=False)
+
+
+def _buy(
+    provider: Provider,
+    offers: Sequence[Offer],
+    purchase: Purchase,
+    *,
+    ledger: Ledger,
+    emit: Emit,
+    cancel: CancelToken,
+    allow: Callable[[Offer, Offer], bool],
+) -> Machine:
+    """Walk the offers until one is to be had. The debt is written before each try."""
+    refused: list[CapacityError] = []
+    for position, offer in enumerate(offers):
+        if position and offers[position - 1].spot and not offer.spot and not allow(offer, offers[0]):
+            break
+        if position:
+            emit(Notice("warning", f"{refused[-1].what}; trying {offer_words(offer)}"))
+        ledger.owe(purchase.run_id, offer)
+        try:
+            machine = provider.acquire(offer, purchase, cancel)
+        except CapacityError as error:
+            if not error.transient:  # a quota: the same wall stands before the others
+                raise
+            refused.append(error)
+            continue
+        ledger.bought(purchase.run_id, machine.id)
+        return machine
+    tried = ", ".join(dict.fromkeys(offer_words(offer) for offer in offers[: len(refused)]))
+    raise known("no-capacity", tried=tried, detail=refused[-1].what) from refused[-1]
+
+
+def offer_words(offer: Offer) -> str:
+    """An offer in a few words: what, where, at what price."""
+    market = "spot" if offer.spot else "on demand"
+    place = offer.zone or offer.region
+    return (
+        f"{offer.machine_type} {market}{' in ' + place if place else ''} at ${offer.price_per_hour} an hour"
+    )
 
 
 def settle(
-    provider: Provider, run_id: str, *, ledger: Ledger, emit: Emit, fate_known: bool, failing: bool
+    provider: Provider,
+    run_id: str,
+    *,
+    ledger: Ledger,
+    emit: Emit,
+    cancel: CancelToken,
+    fate_known: bool,
+    failing: bool,
 ) -> None:
     """Release everything that carries the tag of ``run_id``, and only that; strike the debt when it is surely gone.
 
     Args:
+        cancel: ends the attempt; the debt then stands.
         fate_known: the purchase returned. Without that, an empty listing proves nothing and the debt stands.
         failing: an error is already on its way; what is still owed is then a notice, not another error.
     """
     owed = ""
     try:
-        mine = [machine for machine in provider.machines() if machine.run_id == run_id]
+        mine = [machine for machine in provider.machines(cancel) if machine.run_id == run_id]
         for machine in mine:
-            provider.release(machine.id)
-        left = [machine.id for machine in provider.machines() if machine.run_id == run_id]
+            provider.release(machine.id, cancel)
+        left = (
+            [machine.id for machine in provider.machines(cancel) if machine.run_id == run_id] if mine else ()
+        )
         if left:
             owed = f"{', '.join(left)} still exists"
         elif not fate_known and not mine:

@@ -82,7 +82,7 @@ class Planner:
         )
 
     def _offer(self, spec: RunSpec) -> Offer:
-        offers = self.provider.offers(spec.resources)
+        offers = self.provider.offers(spec.resources, self.cancel)
         if not offers:
             raise known("no-offer", target=spec.target)
         return offers[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runctl.core.cancel import CancelToken
-    from runctl.core.model import Resources
+    from runctl.core.model import Purchase, Resources
+    from runctl.core.ports import Surroundings
 
 MACHINE_ID = "local"
 
@@ -25,22 +25,29 @@ class LocalProvider:
     name = "local"
     features = Features(costs_money=False, exclusive=False)
 
-    def offers(self, need: Resources) -> Sequence[Offer]:  # noqa: ARG002 - what this machine has is checked by the probe
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._env = surroundings.env
+
+    def offers(self, need: Resources, cancel: CancelToken) -> Sequence[Offer]:  # noqa: ARG002 - what this machine has is checked by the probe
         """The one offer there is."""
         return (Offer(self.name, f"this machine ({platform.node() or 'localhost'})"),)
 
     def endpoint(self, offer: Offer) -> Endpoint:  # noqa: ARG002 - there is only one
         """This machine, with the interpreter that runs runctl itself to run the agent."""
-        return Endpoint("local", python=sys.executable, home=os.environ.get("RUNCTL_HOME", ""))
+        return Endpoint("local", python=sys.executable, home=self._env.get("RUNCTL_HOME", ""))
 
-    def acquire(self, offer: Offer, run_id: str, cancel: CancelToken) -> Machine:
+    def store(self, offer: Offer) -> str:  # noqa: ARG002
+        """None: the run's folder is here."""
+        return ""
+
+    def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
         """The machine. Nothing begins; safe to repeat."""
         cancel.check()
-        return Machine(MACHINE_ID, self.name, self.endpoint(offer), offer, run_id)
+        return Machine(MACHINE_ID, self.name, self.endpoint(offer), offer, purchase.run_id)
 
-    def machines(self) -> Sequence[Machine]:
+    def machines(self, cancel: CancelToken) -> Sequence[Machine]:  # noqa: ARG002
         """Nothing is leased, so nothing is listed."""
         return ()
 
-    def release(self, machine_id: str) -> None:
+    def release(self, machine_id: str, cancel: CancelToken) -> None:
         """Nothing ends."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from runctl.core.cancel import CancelToken
-    from runctl.core.model import Resources
+    from runctl.core.model import Purchase, Resources
 
 
 class FakeCloud:
@@ -27,7 +27,7 @@ class FakeCloud:
         self.during_release: Callable[[str], None] = lambda machine_id: None  # noqa: ARG005
         self._made = 0
 
-    def offers(self, need: Resources) -> Sequence[Offer]:  # noqa: ARG002 - it sells one thing
+    def offers(self, need: Resources, cancel: CancelToken) -> Sequence[Offer]:  # noqa: ARG002 - it sells one thing
         """One offer at a price."""
         return (Offer(self.name, "small", "here", Decimal("0.5")),)
 
@@ -35,23 +35,27 @@ class FakeCloud:
         """Nothing exists before it is bought."""
         return None
 
-    def acquire(self, offer: Offer, run_id: str, cancel: CancelToken) -> Machine:
+    def store(self, offer: Offer) -> str:  # noqa: ARG002
+        """Its machines reach no store."""
+        return ""
+
+    def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
         """Buy a machine; ``during_acquire`` is called when it exists and before the buyer learns of it."""
         cancel.check()
-        mine = [machine for machine in self.alive.values() if machine.run_id == run_id]
+        mine = [machine for machine in self.alive.values() if machine.run_id == purchase.run_id]
         if mine:
             return mine[0]
         self._made += 1
-        machine = Machine(f"m-{self._made}", self.name, Endpoint("local"), offer, run_id)
+        machine = Machine(f"m-{self._made}", self.name, Endpoint("local"), offer, purchase.run_id)
         self.alive[machine.id] = machine
         self.during_acquire(machine)
         return machine
 
-    def machines(self) -> Sequence[Machine]:
+    def machines(self, cancel: CancelToken) -> Sequence[Machine]:  # noqa: ARG002
         """What exists now."""
         return tuple(self.alive.values())
 
-    def release(self, machine_id: str) -> None:
+    def release(self, machine_id: str, cancel: CancelToken) -> None:  # noqa: ARG002
         """End one; ``during_release`` may raise before it does."""
         self.during_release(machine_id)
         self.alive.pop(machine_id, None)

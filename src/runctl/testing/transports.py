@@ -2,7 +2,7 @@
 
 class TestLocal(TransportSuite):
     @pytest.fixture
-    def transport(self): return LocalTransport(Endpoint("local"))
+    def transport(self): return LocalTransport(Endpoint("local"), surroundings())
     @pytest.fixture
     def there(self, tmp_path): return tmp_path  # a folder on the machine
 """

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from runctl.core.cancel import CancelToken
     from runctl.core.model import Endpoint
+    from runctl.core.ports import Surroundings
 
 CHUNK = 1 << 20  # bytes a read; large enough that 100 MB cost a few hundred wake-ups
 STDERR_KEPT = 64 * 1024
@@ -31,8 +32,8 @@ TERM_GRACE = 0.5  # seconds a cancelled command gets between TERM and KILL
 class LocalTransport:
     """Runs commands as children of this process, each in a session of its own, so that Ctrl+C is ours to handle."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, surroundings: Surroundings) -> None:
+        """This machine needs no address, and nothing that a surrounding could give."""
 
     def exec(
         self,

@@ -12,11 +12,12 @@ from runctl.core.cancel import CancelToken
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, CapacityError, ReleaseOwed
 from runctl.core.events import Event, Notice
-from runctl.core.model import Machine, Offer, Resources
+from runctl.core.model import Machine, Offer, Purchase, Resources
 from runctl.engine.lease import lease, settle
 from runctl.engine.ledger import Ledger
 from runctl.testing.clock import FakeClock
 from runctl.testing.cloud import FakeCloud
+from runctl.testing.surroundings import surroundings
 
 
 class Bench:
@@ -25,11 +26,16 @@ class Bench:
         self.ledger = Ledger(folder / "ledger.jsonl", FakeClock())
         self.events: list[Event] = []
         self.cancel = CancelToken()
-        self.offer: Offer = self.cloud.offers(Resources())[0]
+        self.offer: Offer = self.cloud.offers(Resources(), self.cancel)[0]
 
     def lease(self, run: str = "run-1"):
         return lease(
-            self.cloud, self.offer, run, ledger=self.ledger, emit=self.events.append, cancel=self.cancel
+            self.cloud,
+            [self.offer],
+            Purchase(run),
+            ledger=self.ledger,
+            emit=self.events.append,
+            cancel=self.cancel,
         )
 
     @property
@@ -37,7 +43,15 @@ class Bench:
         return [debt.run_id for debt in self.ledger.debts()]
 
     def settle(self, run: str = "run-1") -> None:
-        settle(self.cloud, run, ledger=self.ledger, emit=self.events.append, fate_known=True, failing=False)
+        settle(
+            self.cloud,
+            run,
+            ledger=self.ledger,
+            emit=self.events.append,
+            cancel=CancelToken(),
+            fate_known=True,
+            failing=False,
+        )
 
 
 @pytest.fixture
@@ -134,7 +148,7 @@ def test_a_failing_release_after_a_good_run_is_an_error_of_its_own(bench: Bench)
 
 
 def test_releasing_touches_only_this_runs_machines(bench: Bench) -> None:
-    neighbour = bench.cloud.acquire(bench.offer, "run-2", bench.cancel)
+    neighbour = bench.cloud.acquire(bench.offer, Purchase("run-2"), bench.cancel)
     with bench.lease():
         pass
     assert list(bench.cloud.alive) == [neighbour.id]
@@ -146,14 +160,15 @@ import os
 from pathlib import Path
 from runctl.core.cancel import CancelToken
 from runctl.core.clock import SystemClock
-from runctl.core.model import Resources
+from runctl.core.model import Purchase, Resources
 from runctl.engine.lease import lease
 from runctl.engine.ledger import Ledger
 from runctl.testing.cloud import FakeCloud
 cloud = FakeCloud()
 cloud.during_acquire = lambda machine: os.kill(os.getpid(), 9)
 ledger = Ledger(Path({str(tmp_path / "ledger.jsonl")!r}), SystemClock())
-with lease(cloud, cloud.offers(Resources())[0], "run-9", ledger=ledger, emit=print, cancel=CancelToken()):
+offers = cloud.offers(Resources(), CancelToken())
+with lease(cloud, offers, Purchase("run-9"), ledger=ledger, emit=print, cancel=CancelToken()):
     pass
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
@@ -172,10 +187,10 @@ def test_a_free_machine_writes_no_debt(tmp_path: Path) -> None:
     from runctl.providers.local import LocalProvider
 
     ledger = Ledger(tmp_path / "ledger.jsonl", FakeClock())
-    local = LocalProvider()
-    with lease(
-        local, local.offers(Resources())[0], "r", ledger=ledger, emit=lambda event: None, cancel=CancelToken()
-    ) as held:
+    cancel = CancelToken()
+    local = LocalProvider(surroundings())
+    offers = local.offers(Resources(), cancel)
+    with lease(local, offers, Purchase("r"), ledger=ledger, emit=lambda event: None, cancel=cancel) as held:
         assert held.machine.id == "local"
     assert not (tmp_path / "ledger.jsonl").exists()
 

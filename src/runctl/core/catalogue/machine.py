@@ -251,6 +251,22 @@ ENTRIES = {
         fix=("ask for less, or for another target: --on",),
         explain="The provider was asked what it has for the resources wanted and answered with nothing.",
     ),
+    "no-capacity": Known(
+        errors.CapacityError,
+        what="no machine is to be had now",
+        why="{detail}",
+        fix=(
+            "tried: {tried}",
+            "allow more: another --gpu or --instance-type, further regions, or on demand instead of --spot:",
+            "  runctl config set aws.regions us-east-1,us-east-2,us-west-2",
+        ),
+        explain=(
+            "Every offer of the plan was tried in its order and the provider had no machine for any of them. Nothing "
+            "was bought and nothing is owed. Capacity comes and goes within minutes: the same command may work later, "
+            "and more zones, regions or machine types make it likelier now."
+        ),
+        transient=True,
+    ),
     "cancel-slow": Known(
         errors.AgentError,
         what="{run} was told to end but is still {state}",
