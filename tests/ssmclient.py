@@ -22,6 +22,8 @@ class Client:
 
     def __init__(self, ssm: Any, target: str, document: str = "", **parameters: str) -> None:
         asked: dict[str, Any] = {"Target": target}
+        if document == "AWS-StartNonInteractiveCommand":
+            parameters = {"separateOutputStream": "true", **parameters}
         if document:
             asked |= {"DocumentName": document, "Parameters": {k: [v] for k, v in parameters.items()}}
         self.ssm = ssm

@@ -60,6 +60,11 @@ class DataChannel:
         self.closed = asyncio.Event()
         self._tasks = [asyncio.ensure_future(self._hold()), asyncio.ensure_future(self._repeat())]
 
+    @property
+    def active(self) -> bool:
+        """Whether the client is there, as far as the gateway said."""
+        return not self._paused
+
     # --- sending ------------------------------------------------------------------------------------------
 
     async def send(self, payload: bytes, payload_type: int = ssm_frames.DATA) -> None:

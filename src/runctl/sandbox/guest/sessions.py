@@ -8,25 +8,19 @@ import fcntl
 import json
 import os
 import pty
-import shlex
-import signal
 import struct
 import termios
 from typing import TYPE_CHECKING, Any
 
 from runctl.core import ssm_frames
+from runctl.sandbox.guest import piped
+from runctl.sandbox.guest.piped import READ_SIZE, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from runctl.core.ssm_frames import Frame
     from runctl.sandbox.guest.channel import DataChannel
-
-READ_SIZE = 64 * 1024
-SIGNALS = {b"\x03": signal.SIGINT, b"\x1c": signal.SIGQUIT, b"\x1a": signal.SIGTSTP}  # control characters
-GRACE = 0.5  # seconds between HUP and KILL
-
-Outcome = tuple[str, str]  # final task status, words for the client
 
 
 def fill(value: Any, parameters: dict[str, Any]) -> Any:
@@ -55,62 +49,6 @@ async def run(
     outcome = await handler(channel, properties, environment)
     await channel.flushed()
     return outcome
-
-
-# --- a command with pipes -----------------------------------------------------------------------------------
-
-
-async def _non_interactive(channel: DataChannel, properties: Any, environment: dict[str, str]) -> Outcome:
-    try:
-        argv = shlex.split(properties["linux"]["commands"])  # no shell looks at it
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-    except (FileNotFoundError, PermissionError):
-        return "Failed", f'exec: "{argv[0]}": executable file not found in $PATH'
-    except (ValueError, TypeError, OSError) as error:  # TypeError: nothing to run at all
-        return "Failed", f"the command cannot be started: {error}"
-    listener = asyncio.ensure_future(_signals(channel, process))
-    await asyncio.gather(
-        _stream(channel, process.stdout, ssm_frames.DATA), _stream(channel, process.stderr, ssm_frames.STDERR)
-    )
-    code = await process.wait()
-    listener.cancel()
-    await asyncio.gather(listener, return_exceptions=True)
-    # a command ended by a signal has no status of its own: the genuine agent says 1
-    await channel.send(f"EXIT_CODE: {code if code >= 0 else 1}".encode(), ssm_frames.EXIT_CODE)
-    return "Success", ""
-
-
-async def _stream(channel: DataChannel, stream: asyncio.StreamReader | None, kind: int) -> None:
-    while stream is not None and (piece := await stream.read(READ_SIZE)):
-        await channel.send(piece, kind)
-
-
-async def _signals(channel: DataChannel, process: asyncio.subprocess.Process) -> None:
-    """Control characters become signals, all other input is dropped; a closed channel ends the command."""
-    while (frame := await channel.inputs.get()) is not None:
-        number = SIGNALS.get(frame.payload) if frame.payload_type == ssm_frames.DATA else None
-        if number is not None:
-            _signal_group(process.pid, number)
-    await _end_group(process)
-
-
-def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
-
-
-async def _end_group(process: asyncio.subprocess.Process) -> None:
-    _signal_group(process.pid, signal.SIGHUP)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), GRACE)
-    _signal_group(process.pid, signal.SIGKILL)
 
 
 # --- a terminal -----------------------------------------------------------------------------------------------
@@ -196,7 +134,7 @@ async def _type(channel: DataChannel, leader: int, process: asyncio.subprocess.P
                 await _write(leader, frame.payload)
         elif _flag(frame) == ssm_frames.TERMINATE_SESSION:
             break
-    await _end_group(process)
+    await piped.end_group(process)
 
 
 def _resize(leader: int, frame: Frame) -> None:
@@ -296,6 +234,6 @@ async def _port(channel: DataChannel, properties: Any, _environment: dict[str, s
 _KINDS: dict[str, Callable[[DataChannel, Any, dict[str, str]], Awaitable[Outcome]]] = {
     "Standard_Stream": _shell,
     "InteractiveCommands": _interactive,
-    "NonInteractiveCommands": _non_interactive,
+    "NonInteractiveCommands": piped.run,
     "Port": _port,
 }

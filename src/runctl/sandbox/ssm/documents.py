@@ -94,6 +94,12 @@ def _command(name: str, platforms: tuple[str, ...]) -> Document:
 
 
 _COMMAND_LINE = {"command": _string("The command to run.")}
+# as the genuine document declares them; without the first one the agent is silent until the command has ended
+_SEPARATION = {
+    "separateOutputStream": _string(
+        "Keep the two streams and the exit code apart.", default="false", pattern="true|false"
+    ),
+}
 _ELEVATED = {"linux": {"commands": "{{ command }}", "runAsElevated": True}}
 _SHELL = {"linux": {"commands": "", "runAsElevated": False}}
 _REMOTE_PORT = {
@@ -114,8 +120,8 @@ _ALL = (
     _session(
         "AWS-StartNonInteractiveCommand",
         "NonInteractiveCommands",
-        _COMMAND_LINE,
-        {"linux": {**_ELEVATED["linux"], "separateOutputStream": True}},
+        {**_COMMAND_LINE, **_SEPARATION},
+        {"linux": {**_ELEVATED["linux"], **{name: f"{{{{ {name} }}}}" for name in _SEPARATION}}},
     ),
     _session("AWS-StartPortForwardingSession", "Port", _REMOTE_PORT, _PORT_PROPERTIES),
     _session(
