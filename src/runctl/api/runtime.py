@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runctl import registry
 from runctl.core.clock import SystemClock
@@ -36,6 +36,7 @@ class Runtime:
     emit: Emit
     clock: Clock = field(default_factory=SystemClock)
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    shared: dict[str, Any] = field(default_factory=dict)  # what adapters of one vendor have in common
 
     def index(self, *, read_only: bool = False) -> Index:
         """The index of runs, to be used as a context manager; opened, and made, at its first use."""
@@ -50,7 +51,13 @@ class Runtime:
     def surroundings(self, *, emit: Emit | None = None, read_only: bool = False) -> Surroundings:
         """What adapters are made with."""
         return Surroundings(
-            self.config.get, self.env, self.clock, emit or self.emit, self.cancel, read_only=read_only
+            self.config.get,
+            self.env,
+            self.clock,
+            emit or self.emit,
+            self.cancel,
+            read_only=read_only,
+            shared=self.shared,
         )
 
     def provider(self, name: str, *, read_only: bool = False) -> Provider:

@@ -77,7 +77,7 @@ class StepFailed(Event):
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """Something the user should read. ``level``: info or warning."""
+    """Something the user should read. ``level``: info or warning; ``detail`` is for --verbose alone."""
 
     kind = "notice"
     level: str

@@ -25,7 +25,8 @@ class Surroundings:
     """What an adapter is made with: it reads no global, so a test can give it another world.
 
     ``setting`` looks up one value of the configuration by its key; ``emit`` hears of calls and retries;
-    ``read_only`` forbids any write, also to a cache on this computer (a dry run).
+    ``read_only`` forbids any write, also to a cache on this computer (a dry run); ``shared`` holds what adapters of one
+    vendor have in common, by the vendor's name: a session and its connections are made once.
     """
 
     setting: Callable[[str], Any]
@@ -35,6 +36,7 @@ class Surroundings:
     cancel: CancelToken
     random: Random = field(default_factory=Random)
     read_only: bool = False
+    shared: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

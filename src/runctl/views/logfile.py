@@ -32,7 +32,7 @@ def level_of(event: events.Event) -> str:
     """How much an event matters: progress and raw output are ``debug``, failures ``error``, the rest ``info``."""
     match event:
         case events.Notice(level=level):
-            return "warning" if level == "warning" else "info"
+            return {"warning": "warning", "detail": "debug"}.get(level, "info")
         case events.Failed() | events.StepFailed():
             return "error"
     return "debug" if isinstance(event, _DEBUG) else "info"

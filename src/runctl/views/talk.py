@@ -17,13 +17,15 @@ def remark(
 ) -> str | None:
     """The line an event is worth that is not about a step, or None.
 
-    Notices always; commands, installer output, changes of state and checkpoints with ``verbose``; events of a kind
+    Notices always, those of level ``detail`` with ``verbose``; commands, installer output, changes of state and checkpoints with ``verbose``; events of a kind
     this version does not know with ``debug``. ``width`` wraps notices, for a terminal; nothing else is wrapped.
     """
     match event:
         case events.Notice(level="warning", text=words):
             first, *rest = _folded(f"warning: {words}", width)
             return "\n".join([first.replace("warning:", style.paint("warning:", "warn"), 1), *rest])
+        case events.Notice(level="detail", text=words):
+            return style.paint(text.safe(words), "dim") if verbose else None
         case events.Notice(text=words):
             return "\n".join(_folded(words, width))
         case events.Unknown(raw=raw) if debug:

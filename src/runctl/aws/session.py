@@ -1,0 +1,96 @@
+"""The boto3 session and its clients: the standard credential chain, made once, with timeouts short enough to be stopped.
+
+Profiles, SSO, roles, regions and ``AWS_ENDPOINT_URL[_SERVICE]`` are boto3's own business and work as in any AWS tool;
+the settings ``aws.profile`` and ``aws.region`` come before them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from runctl.core.catalogue import known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 20
+CONNECTIONS = 64  # as many as calls run side by side: parts of transfers, regions, zones
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls: the account's number, and the caller as ``arn``."""
+
+    account: str
+    arn: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the ARN: a user's name, or ``role/session``."""
+        return self.arn.partition("/")[2] or self.arn.rpartition(":")[2]
+
+
+class AwsSession:
+    """Clients of one account, made at their first use. May be used from several threads.
+
+    Args:
+        setting: looks up a setting; ``aws.profile`` and ``aws.region`` are read, empty ones are left to boto3.
+    """
+
+    def __init__(self, setting: Callable[[str], Any]) -> None:
+        self.profile = str(setting("aws.profile") or "")
+        self._region = str(setting("aws.region") or "")
+        self._lock = threading.RLock()
+        self._clients: dict[tuple[str, str], Any] = {}
+        self.identity: Identity | None = None  # once somebody has asked
+
+    @cached_property
+    def _boto(self) -> Any:
+        """The boto3 session. Raises ``aws-extra``, ``aws-profile-unknown``."""
+        try:
+            import boto3  # noqa: PLC0415 - takes longer than everything else a command does
+            from botocore.exceptions import ProfileNotFound  # noqa: PLC0415
+        except ImportError as error:
+            raise known("aws-extra", missing=error.name or "boto3") from error
+        try:
+            return boto3.Session(profile_name=self.profile or None, region_name=self._region or None)
+        except ProfileNotFound as error:
+            import botocore.session  # noqa: PLC0415
+
+            there = ", ".join(botocore.session.Session().available_profiles) or "none"
+            raise known("aws-profile-unknown", profile=error.kwargs["profile"], profiles=there) from error
+
+    @property
+    def region(self) -> str:
+        """The region calls go to when none is named. Raises ``aws-no-region`` when nobody has said one."""
+        with self._lock:
+            region = self._region or self._boto.region_name
+        if not region:
+            raise known("aws-no-region")
+        return str(region)
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """The client of ``service``, the same one every time. It does not retry: ``AwsCalls`` does.
+
+        Raises:
+            RunctlError: ``aws-extra``, ``aws-no-region``, ``aws-profile-unknown``.
+            botocore.exceptions.BotoCoreError: an impossible region, a broken file; ``AwsCalls`` translates it.
+        """
+        with self._lock:
+            place = region or self.region
+            if (service, place) not in self._clients:
+                from botocore.config import Config  # noqa: PLC0415 - heavy
+
+                config = Config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    retries={"total_max_attempts": 1},
+                    max_pool_connections=CONNECTIONS,
+                    user_agent_extra="runctl",
+                )
+                self._clients[service, place] = self._boto.client(service, region_name=place, config=config)
+            return self._clients[service, place]
