@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runctl.core.catalogue import aws, checkpoints, environment, machine, project, runs, sandbox, usage
+from runctl.core.catalogue import (
+    aws,
+    checkpoints,
+    environment,
+    machine,
+    machine_store,
+    project,
+    runs,
+    sandbox,
+    usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +28,7 @@ if TYPE_CHECKING:
 
 CATALOGUE: dict[str, Known] = {
     code: entry
-    for area in (usage, project, environment, machine, runs, checkpoints, sandbox, aws)
+    for area in (usage, project, environment, machine, machine_store, runs, checkpoints, sandbox, aws)
     for code, entry in area.ENTRIES.items()
 }
 

@@ -1,0 +1,178 @@
+"""One HTTP request and its answer: short timeouts, connections kept for the next one, nothing tried again here."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+import threading
+import time
+
+from runctl.agent.patience import Passing
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Optional, Union
+
+    Body = Optional[Union[bytes, Iterable[bytes]]]
+    Connection = http.client.HTTPConnection
+
+CONNECT_SECONDS, SILENCE_SECONDS = 5.0, 20.0
+KEEP_SECONDS = 4.0  # an idle connection older than this is not used again: the other side may have closed it
+ERROR_LIMIT = (
+    1 << 16
+)  # bytes of an answer's body that nobody asked for and that are read to keep the connection
+
+
+class Address:
+    """Where a service listens."""
+
+    __slots__ = ("host", "port", "secure")
+
+    def __init__(self, host: str, *, secure: bool = True, port: int | None = None) -> None:
+        self.host = host
+        self.secure = secure
+        self.port = port or (443 if secure else 80)
+
+    @property
+    def header(self) -> str:
+        """The ``Host`` header."""
+        return self.host if self.port == (443 if self.secure else 80) else "%s:%d" % (self.host, self.port)
+
+    @property
+    def key(self) -> tuple[str, int, bool]:
+        """What makes two addresses the same."""
+        return self.host, self.port, self.secure
+
+
+class Answer:
+    """A response whose body is still to be read; to be used with ``with``, which lets go of the connection."""
+
+    def __init__(
+        self, response: http.client.HTTPResponse, connection: Connection, pool: Pool, address: Address
+    ) -> None:
+        self._response = response
+        self._connection = connection
+        self._pool = pool
+        self._address = address
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+
+    def __enter__(self) -> Answer:  # noqa: PYI034 - Self is newer than Python 3.8
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self._response.isclosed() and (self._response.length or 0) <= ERROR_LIMIT:
+            try:
+                self._response.read()
+            except (OSError, http.client.HTTPException):
+                pass
+        if kind is None and self._response.isclosed() and not self._response.will_close:
+            self._pool.keep(self._address, self._connection)
+        else:
+            self._connection.close()
+
+    def read(self, limit: int) -> bytes:
+        """Up to ``limit`` bytes of the body; empty at its end, which may be too early. Raises ``Passing``."""
+        try:
+            return self._response.read(limit)
+        except (OSError, http.client.HTTPException) as error:
+            raise _failed(self._address, error) from error
+
+    def whole(self) -> bytes:
+        """The rest of the body. Raises ``Passing`` when it ends before its announced length."""
+        try:
+            return self._response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise _failed(self._address, error) from error
+
+
+class Pool:
+    """Connections that are open and idle. Safe to use from several threads."""
+
+    def __init__(
+        self, *, connect_seconds: float = CONNECT_SECONDS, silence_seconds: float = SILENCE_SECONDS
+    ) -> None:
+        self._connect = connect_seconds
+        self._silence = silence_seconds
+        self._idle: dict[tuple[str, int, bool], list[tuple[float, Connection]]] = {}
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    def send(
+        self, address: Address, method: str, target: str, headers: Mapping[str, str], body: Body = None
+    ) -> Answer:
+        """One request. ``headers`` must say ``content-length`` when ``body`` is an iterable.
+
+        Raises:
+            Passing: ``store-unreachable`` when there is no answer: refused, cut, silent for too long.
+        """
+        try:
+            connection = self._take(address)
+        except OSError as error:
+            raise _failed(address, error) from error
+        try:
+            return Answer(self._talk(connection, method, target, headers, body), connection, self, address)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise _failed(address, error) from error
+        except BaseException:
+            connection.close()
+            raise
+
+    def _talk(
+        self, connection: Connection, method: str, target: str, headers: Mapping[str, str], body: Body
+    ) -> http.client.HTTPResponse:
+        try:
+            connection.request(method, target, body, dict(headers))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # A refusal may come before the body was read to its end: what was said is more than that it was cut.
+            try:
+                return connection.getresponse()
+            except (OSError, http.client.HTTPException):
+                raise error from None
+        return connection.getresponse()
+
+    def keep(self, address: Address, connection: Connection) -> None:
+        """Take back a connection whose answer was read to its end."""
+        with self._lock:
+            self._idle.setdefault(address.key, []).append((time.monotonic(), connection))
+
+    def close(self) -> None:
+        """Close the connections that are idle. Safe to repeat; the pool can be used again."""
+        with self._lock:
+            for waiting in self._idle.values():
+                for _, connection in waiting:
+                    connection.close()
+            self._idle.clear()
+
+    def _take(self, address: Address) -> Connection:
+        with self._lock:
+            waiting = self._idle.get(address.key, [])
+            while waiting:
+                since, connection = waiting.pop()
+                if time.monotonic() - since < KEEP_SECONDS:
+                    return connection
+                connection.close()
+        connection = self._made(address)
+        connection.connect()
+        connection.sock.settimeout(self._silence)
+        return connection
+
+    def _made(self, address: Address) -> Connection:
+        if not address.secure:
+            return http.client.HTTPConnection(address.host, address.port, timeout=self._connect)
+        if self._context is None:
+            self._context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
+        return http.client.HTTPSConnection(
+            address.host, address.port, timeout=self._connect, context=self._context
+        )
+
+
+def _failed(address: Address, error: BaseException) -> Passing:
+    detail = "%s: %s" % (type(error).__name__, error)
+    return Passing("store-unreachable", host=address.header, detail=detail)

@@ -1,0 +1,282 @@
+"""S3 for the agent: objects in one bucket below one prefix, signed requests, patient with a bad link."""
+
+from __future__ import annotations
+
+import calendar
+import os
+import time
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from urllib.parse import unquote_plus, urlsplit
+
+from runctl.agent import signing
+from runctl.agent.credentials import Credentials
+from runctl.agent.exchange import Address, Answer, Pool
+from runctl.agent.failure import AgentFailure
+from runctl.agent.patience import Passing, Patience
+from runctl.agent.s3_errors import ELSEWHERE, EXPIRED, SKEWED, Refusal, failure
+from runctl.agent.stored import Stored
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Optional
+
+    Query = Sequence[tuple[str, str]]
+    BodyMaker = Callable[[], Iterable[bytes]]
+
+CHUNK = 1 << 18  # bytes read from the wire at once
+ADAPTATIONS = 3  # times one request is put differently: other region, other keys, corrected clock
+
+
+class S3:
+    """Objects of ``bucket`` whose keys begin with ``prefix``; every key given or returned is relative to that.
+
+    Where requests go: ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL``, path style; else Amazon's host of the bucket
+    (path style when its name has dots, which no certificate covers). Safe to use from several threads; everything
+    may be repeated.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        region: str,
+        *,
+        patience: Patience | None = None,
+        env: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.url = "s3://" + "/".join(part for part in (bucket, prefix.strip("/")) if part)
+        self.patience = patience or Patience()
+        self._bucket = bucket
+        self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._region = region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self._endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or ""
+        self._credentials = Credentials(env)
+        self._pool = Pool()
+        self._ahead = 0.0  # seconds the service's clock is ahead of ours
+
+    def close(self) -> None:
+        """Close what is open and idle. Safe to repeat."""
+        self._pool.close()
+        self._credentials.close()
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """The object's bytes, or those from ``start`` on, at most ``length``; fewer when it ends before.
+
+        Raises:
+            AgentFailure: ``store-missing``, ``store-denied``, ``store-unreachable`` when patience is at its end.
+        """
+        parts: list[bytes] = []
+        self.pour(key, parts.append, start=start, length=length)
+        return b"".join(parts)
+
+    def pour(
+        self,
+        key: str,
+        take: Callable[[bytes], Any],
+        *,
+        start: int = 0,
+        length: int | None = None,
+        etag: str = "",
+    ) -> None:
+        """Hand the bytes of an object to ``take`` in order; a cut is mended by asking for the rest of the same object.
+
+        Raises:
+            AgentFailure: as ``get``; ``store-changed`` when the object was replaced meanwhile.
+        """
+        if length == 0:
+            return
+        stream = _Stream(self, key, take, start=start, length=length, etag=etag)
+        self.patience.persist(stream.go_on, lambda: stream.done)
+
+    def size(self, key: str) -> int | None:
+        """The object's size in bytes; None when there is none."""
+        found = self.find(key)
+        return None if found is None else found.size
+
+    def find(self, key: str) -> Stored | None:
+        """What is known of the object; None when there is none."""
+
+        def ask() -> Optional[Stored]:
+            try:
+                with self.send("HEAD", key) as answer:
+                    headers = answer.headers
+            except AgentFailure as error:
+                if error.code == "store-missing":
+                    return None
+                raise
+            modified = parsedate_to_datetime(headers["last-modified"]).timestamp()
+            return Stored(key, int(headers["content-length"]), modified, headers["etag"].strip('"'))
+
+        return self.patience.persist(ask)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """Write an object whole; false when ``if_absent`` and it was there already (nothing is changed then)."""
+        headers = {"if-none-match": "*"} if if_absent else {}
+        digest = sha256(data).hexdigest()
+
+        def write() -> bool:
+            try:
+                with self.send(
+                    "PUT", key, headers=headers, body=lambda: [data], size=len(data), digest=digest
+                ):
+                    return True
+            except Refusal:
+                return False
+
+        return self.patience.persist(write)
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Stored]:
+        """The objects whose keys begin with ``prefix``, in the order of their keys, beginning behind ``after``."""
+        from xml.etree.ElementTree import fromstring  # noqa: PLC0415 - only for listings
+
+        query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", self._prefix + prefix)]
+        if after:
+            query.append(("start-after", self._prefix + after))
+        token = ""
+        while True:
+            asked = [*query, ("continuation-token", token)] if token else query
+            root = fromstring(self._page(asked))  # noqa: S314 - S3's own answer
+            space = root.tag[: root.tag.index("}") + 1] if "}" in root.tag else ""
+            for node in root.iter(space + "Contents"):
+                yield self._listed({child.tag[len(space) :]: child.text or "" for child in node})
+            token = root.findtext(space + "NextContinuationToken") or ""
+            if root.findtext(space + "IsTruncated") != "true" or not token:
+                return
+
+    def _page(self, query: Query) -> bytes:
+        def ask() -> bytes:
+            with self.send("GET", None, query) as answer:
+                return answer.whole()
+
+        return self.patience.persist(ask)
+
+    def _listed(self, fields: Mapping[str, str]) -> Stored:
+        key = unquote_plus(fields["Key"], errors="surrogateescape")[len(self._prefix) :]
+        return Stored(key, int(fields["Size"]), _epoch(fields["LastModified"]), fields["ETag"].strip('"'))
+
+    def send(
+        self,
+        method: str,
+        key: str | None,
+        query: Query = (),
+        *,
+        headers: Mapping[str, str] = {},
+        body: BodyMaker | None = None,
+        size: int = 0,
+        digest: str = signing.EMPTY,
+    ) -> Answer:
+        """One request and its good answer, put differently at once where S3 says how; ``key`` None: the bucket itself.
+
+        Raises:
+            Passing: trying again may help.
+            AgentFailure: it will not.
+            Refusal: a condition in ``headers`` does not hold (412), or there is nothing in that range (416).
+        """
+        for tried in range(ADAPTATIONS + 1):
+            keys = self._credentials.keys()
+            address, path = self._target(key)
+            target = path + ("?" + signing.query_of(query) if query else "")
+            sent = {**headers, "host": address.header}
+            if body is not None or method in ("PUT", "POST"):
+                sent["content-length"] = str(size)
+            sent = signing.signed(
+                method,
+                path,
+                signing.query_of(query),
+                sent,
+                payload=digest,
+                keys=keys,
+                region=self._region,
+                service="s3",
+                now=time.time() + self._ahead,
+            )
+            answer = self._pool.send(address, method, target, sent, None if body is None else body())
+            if answer.status < 300:
+                return answer
+            with answer:
+                refusal = Refusal(answer.status, answer.headers, answer.whole())
+            if refusal.status in (412, 416):
+                raise refusal
+            if tried == ADAPTATIONS or not self._adapt(refusal, keys):
+                raise failure(refusal, host=address.header, url=self.url, key=key or "", action=method)
+        raise AssertionError("unreachable")
+
+    def _target(self, key: str | None) -> tuple[Address, str]:
+        path = "" if key is None else signing.path_of(self._prefix + checked(key))
+        if self._endpoint:
+            url = urlsplit(self._endpoint)
+            address = Address(url.hostname or "", secure=url.scheme == "https", port=url.port)
+            return address, "%s/%s/%s" % (url.path.rstrip("/"), signing.path_of(self._bucket), path)
+        host = "s3.%s.amazonaws.com%s" % (self._region, ".cn" if self._region.startswith("cn-") else "")
+        if "." in self._bucket:
+            return Address(host), "/%s/%s" % (self._bucket, path)
+        return Address("%s.%s" % (self._bucket, host)), "/" + path
+
+    def _adapt(self, refusal: Refusal, keys: signing.Keys) -> bool:
+        """Whether the request can be put differently so that it has a chance."""
+        if refusal.code in EXPIRED:
+            self._credentials.refused(keys)
+            return True
+        if refusal.code in SKEWED and refusal.server_time:
+            self._ahead = _epoch(refusal.server_time) - time.time()
+            return True
+        if (refusal.code in ELSEWHERE or refusal.status in (301, 307)) and refusal.region not in (
+            "",
+            self._region,
+        ):
+            self._region = refusal.region
+            return True
+        return False
+
+
+class _Stream:
+    """One read that survives cuts."""
+
+    def __init__(
+        self, s3: S3, key: str, take: Callable[[bytes], Any], *, start: int, length: int | None, etag: str
+    ) -> None:
+        self._s3, self._key, self._take = s3, key, take
+        self._start, self._length, self._etag = start, length, etag
+        self.done = 0
+
+    def go_on(self) -> None:
+        """Read from where it stands to the end."""
+        first = self._start + self.done
+        headers = {"if-match": '"%s"' % self._etag} if self._etag else {}
+        if first or self._length is not None:
+            last = "" if self._length is None else str(self._start + self._length - 1)
+            headers["range"] = "bytes=%d-%s" % (first, last)
+        try:
+            with self._s3.send("GET", self._key, headers=headers) as answer:
+                self._etag = self._etag or answer.headers.get("etag", "").strip('"')
+                self._read(answer, int(answer.headers["content-length"]))
+        except Refusal as refusal:
+            if refusal.status == 412:
+                raise AgentFailure("store-changed", url=self._s3.url, key=self._key) from refusal
+            # 416: nothing begins there; the object ends before ``start``, or an empty one was asked for by range
+
+    def _read(self, answer: Answer, left: int) -> None:
+        while left:
+            self._s3.patience.check()
+            data = answer.read(min(left, CHUNK))
+            if not data:
+                detail = "the answer ended %d bytes early" % left
+                raise Passing("store-unreachable", host=self._s3.url, detail=detail)
+            self._take(data)
+            self.done += len(data)
+            left -= len(data)
+
+
+def _epoch(stamp: str) -> float:
+    """Seconds since the epoch of a time as S3's XML has it."""
+    whole, _, rest = stamp.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + (rest or "0"))
+
+
+def checked(key: str) -> str:
+    """``key``, if it names something below the prefix and nothing else; raises ``agent-request``."""
+    if not key or key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
+        raise AgentFailure("agent-request", detail="not a key of the store: %r" % (key,))
+    return key

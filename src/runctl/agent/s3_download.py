@@ -1,0 +1,144 @@
+"""A file out of S3: large ones in stretches side by side, resumed where an earlier try stopped, there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+
+from runctl.agent.crew import together
+from runctl.agent.failure import AgentFailure
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from runctl.agent.s3 import S3
+    from runctl.agent.stored import Stored
+
+    Told = Callable[[int], Any]
+
+CHUNK = 1 << 20  # bytes
+STRETCH = 16 << 20  # bytes; an object of no more than this is read in one go
+WORKERS = 4
+CHANGES = 3  # times an object may be replaced while it is read before we give up
+
+
+def download(
+    s3: S3,
+    key: str,
+    path: str,
+    *,
+    size: int | None = None,
+    digest: str = "",
+    told: Told = lambda _count: None,
+) -> None:
+    """Write the object to ``path``, replacing what is there in one step once all of it has arrived and is right.
+
+    Args:
+        s3: where from.
+        key: which.
+        path: where to; its folder exists. Beside it lies ``NAME.part`` meanwhile; a later call goes on with that.
+        size: what it must have, when that is known.
+        digest: SHA-256 its content must have, when that is known.
+        told: called with the number of bytes that are there now and were not before.
+
+    Raises:
+        AgentFailure: ``store-missing``, ``store-corrupt`` when it is not what was expected, what else S3 refused.
+        OSError: the disk.
+        Stopped: we were told to.
+    """
+    for tried in range(CHANGES):
+        found = s3.find(key)
+        if found is None:
+            raise AgentFailure("store-missing", url=s3.url, key=key, detail="no such object")
+        if size is not None and found.size != size:
+            detail = "%d bytes instead of %d" % (found.size, size)
+            raise AgentFailure("store-corrupt", url=s3.url, key=key, detail=detail)
+        try:
+            _Download(s3, found, path, told).go(digest)
+        except AgentFailure as error:
+            if error.code != "store-changed" or tried == CHANGES - 1:
+                raise
+        else:
+            return
+
+
+class _Download:
+    """One object, as it was when it was found."""
+
+    def __init__(self, s3: S3, found: Stored, path: str, told: Told) -> None:
+        self._s3, self._found, self._path, self._told = s3, found, path, told
+        self._part = path + ".part"
+        self._notes = path + ".part.done"  # which content, then the stretches that are there, one on a line
+        self._done: set[int] = set()
+
+    def go(self, digest: str) -> None:
+        """All that is missing, the check, and the name."""
+        fd = self._opened()
+        try:
+            notes = os.open(self._notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                together(self._jobs(fd, notes), workers=WORKERS if self._found.size > STRETCH else 1)
+            finally:
+                os.close(notes)
+            right = not digest or self._hashed(fd) == digest
+        finally:
+            os.close(fd)
+        os.unlink(self._notes)
+        if not right:
+            os.unlink(self._part)
+            detail = "its content is not the one that was recorded"
+            raise AgentFailure("store-corrupt", url=self._s3.url, key=self._found.key, detail=detail)
+        os.replace(self._part, self._path)
+
+    def _opened(self) -> int:
+        """The half-written file, from an earlier try if that was of the same content."""
+        mark = "%s %d" % (self._found.etag, self._found.size)
+        try:
+            with open(self._notes) as file:
+                lines = file.read().split("\n")
+        except FileNotFoundError:
+            lines = [""]
+        if lines[0] == mark and os.path.exists(self._part):
+            self._done = {int(line) for line in lines[1:-1] if line.isdigit()}
+        else:
+            with open(self._notes, "w") as file:
+                file.write(mark + "\n")
+            self._done = set()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if self._done else os.O_TRUNC)
+        return os.open(self._part, flags, 0o600)
+
+    def _jobs(self, fd: int, notes: int) -> Iterator[Callable[[], None]]:
+        for start in range(0, self._found.size, STRETCH):
+            if start not in self._done:
+                yield self._job(fd, notes, start)
+
+    def _job(self, fd: int, notes: int, start: int) -> Callable[[], None]:
+        def fetch() -> None:
+            at = start
+
+            def take(data: bytes) -> None:
+                nonlocal at
+                view = memoryview(data)
+                while view:
+                    wrote = os.pwrite(fd, view, at)
+                    at += wrote
+                    view = view[wrote:]
+                self._told(len(data))
+
+            self._s3.pour(self._found.key, take, start=start, length=STRETCH, etag=self._found.etag)
+            os.write(notes, b"%d\n" % start)
+
+        return fetch
+
+    def _hashed(self, fd: int) -> str:
+        state = sha256()
+        at = 0
+        while True:
+            self._s3.patience.check()
+            data = os.pread(fd, CHUNK, at)
+            if not data:
+                return state.hexdigest()
+            state.update(data)
+            at += len(data)

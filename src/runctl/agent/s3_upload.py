@@ -1,0 +1,184 @@
+"""A file into S3: in one piece, or in parts that travel side by side. What is read is what is hashed is what arrives."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+
+from runctl.agent.crew import together
+from runctl.agent.failure import AgentFailure
+from runctl.agent.patience import Passing, Patience, Stopped
+from runctl.agent.s3_errors import Refusal
+
+TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
+
+    from runctl.agent.s3 import S3
+
+    Told = Callable[[int], Any]
+    Result = TypeVar("Result")
+
+CHUNK = 1 << 18  # bytes in memory for each part that travels
+ONE_PIECE = 64 << 20  # bytes; above, parts
+PART = 16 << 20  # bytes; S3 wants 5 MiB at least
+MOST_PARTS = 10_000  # S3's limit
+WORKERS = 4
+MISMATCH = "XAmzContentSHA256Mismatch"  # S3: the body is not the one whose digest was signed
+
+
+def upload(s3: S3, key: str, path: str, told: Told = lambda _count: None) -> tuple[int, str]:
+    """Store the file at ``path`` whole; its size and the SHA-256 of what was stored.
+
+    The service checks every piece against the digest we computed before sending it, so a file that changes while it
+    is read is refused, and tried anew. Parts of an upload that does not end well are deleted.
+
+    Args:
+        s3: where to.
+        key: under which name; an object of that name is replaced at the very end, or not at all.
+        path: the file.
+        told: called with the number of bytes that have just arrived.
+
+    Raises:
+        AgentFailure: what S3 refused; ``store-file-changed`` when the file keeps changing.
+        OSError: the file could not be read.
+        Stopped: we were told to.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        if size <= ONE_PIECE:
+            return size, s3.patience.persist(lambda: _whole(s3, key, fd, size, told))
+        return size, _Parts(s3, key, fd, size, told).go()
+    finally:
+        os.close(fd)
+
+
+def _whole(s3: S3, key: str, fd: int, size: int, told: Told) -> str:
+    def send() -> str:
+        digest: str = _hashed(fd, 0, size, s3.patience).hexdigest()
+        with s3.send("PUT", key, body=lambda: _read(fd, 0, size, s3.patience), size=size, digest=digest):
+            return digest
+
+    digest = _persist(s3.patience, send)
+    told(size)
+    return digest
+
+
+def _persist(patience: Patience, send: Callable[[], Result]) -> Result:
+    """Patience that tells a file that keeps changing from a bad link."""
+    try:
+        return patience.persist(send)
+    except Passing as error:
+        if MISMATCH not in error.facts["detail"]:
+            raise
+        detail = "what was sent is not what had been read a moment before"
+        raise AgentFailure("store-file-changed", detail=detail) from error
+
+
+def _hashed(fd: int, start: int, length: int, patience: Patience, *also: Any) -> Any:
+    """The state of SHA-256 over a stretch of a file; ``also`` are states that take the same bytes."""
+    state = sha256()
+    for data in _read(fd, start, length, patience):
+        state.update(data)
+        for other in also:
+            other.update(data)
+    return state
+
+
+def _read(fd: int, start: int, length: int, patience: Patience) -> Iterator[bytes]:
+    while length:
+        patience.check()
+        data = os.pread(fd, min(length, CHUNK), start)
+        if not data:
+            raise AgentFailure("store-file-changed", detail="it became shorter while it was stored")
+        yield data
+        start += len(data)
+        length -= len(data)
+
+
+class _Parts:
+    """One multipart upload."""
+
+    def __init__(self, s3: S3, key: str, fd: int, size: int, told: Told) -> None:
+        self._s3, self._key, self._fd, self._size, self._told = s3, key, fd, size, told
+        self._length = max(PART, -(-size // MOST_PARTS))
+        self._whole = sha256()
+        self._etags: dict[int, str] = {}
+        self._upload = ""
+
+    def go(self) -> str:
+        """All of it; the digest of the whole."""
+        self._upload = self._s3.patience.persist(self._begin)
+        try:
+            together(self._jobs(), workers=WORKERS)
+            self._s3.patience.persist(self._completed)
+        except BaseException:
+            self._abort()
+            raise
+        return str(self._whole.hexdigest())
+
+    def _begin(self) -> str:
+        with self._s3.send("POST", self._key, [("uploads", "")], body=list) as answer:
+            return _element(answer.whole(), "UploadId")
+
+    def _jobs(self) -> Iterator[Callable[[], None]]:
+        for number, start in enumerate(range(0, self._size, self._length), 1):
+            length = min(self._length, self._size - start)
+            digest = _hashed(self._fd, start, length, self._s3.patience, self._whole).hexdigest()
+            yield self._job(number, start, length, digest)
+
+    def _job(self, number: int, start: int, length: int, digest: str) -> Callable[[], None]:
+        def send() -> None:
+            query = [("partNumber", str(number)), ("uploadId", self._upload)]
+            body = lambda: _read(self._fd, start, length, self._s3.patience)  # noqa: E731
+            with self._s3.send("PUT", self._key, query, body=body, size=length, digest=digest) as answer:
+                self._etags[number] = answer.headers["etag"]
+
+        def go() -> None:
+            _persist(self._s3.patience, send)
+            self._told(length)
+
+        return go
+
+    def _completed(self) -> None:
+        try:
+            self._complete()
+        except AgentFailure as error:
+            # An answer that was lost on its way: the upload is gone because it has become the object.
+            if error.code != "store-missing" or not self._is_there():
+                raise
+
+    def _is_there(self) -> bool:
+        found = self._s3.find(self._key)
+        return (
+            found is not None and found.size == self._size and found.etag.endswith("-%d" % len(self._etags))
+        )
+
+    def _complete(self) -> None:
+        parts = "".join(
+            "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>" % (number, self._etags[number])
+            for number in sorted(self._etags)
+        )
+        data = ("<CompleteMultipartUpload>%s</CompleteMultipartUpload>" % parts).encode()
+        digest = sha256(data).hexdigest()
+        query = [("uploadId", self._upload)]
+        with self._s3.send(
+            "POST", self._key, query, body=lambda: [data], size=len(data), digest=digest
+        ) as answer:
+            text = answer.whole()
+        if b"<Error>" in text:  # it may begin its answer with 200 and fail afterwards
+            raise Passing("store-unreachable", host=self._s3.url, detail=_element(text, "Message"))
+
+    def _abort(self) -> None:
+        try:
+            with self._s3.send("DELETE", self._key, [("uploadId", self._upload)]):
+                pass
+        except (AgentFailure, Refusal, Stopped):
+            pass  # the bucket's own rule for uploads that were given up deletes the parts
+
+
+def _element(text: bytes, name: str) -> str:
+    begin, end = b"<%s>" % name.encode(), b"</%s>" % name.encode()
+    return text.partition(begin)[2].partition(end)[0].decode("utf-8", "replace")

@@ -1,0 +1,106 @@
+"""Failures a machine meets at the store: it reads code, data and checkpoints there, and writes what a run leaves."""
+
+from runctl.core import errors
+from runctl.core.catalogue.entry import Known
+
+ENTRIES = {
+    "store-missing": Known(
+        errors.AgentError,
+        what="the store lacks {key}",
+        why="it was deleted from {url}, or never arrived there",
+        fix=("run the same command again: what is missing is sent anew",),
+        explain=(
+            "Code, packs of files and records are objects below the store's prefix. This one is not there: somebody or "
+            "a lifecycle rule removed it, or the store is another one than when it was written."
+        ),
+        transient=True,
+    ),
+    "store-changed": Known(
+        errors.AgentError,
+        what="{key} was replaced in the store while it was read",
+        why="somebody else writes to {url}",
+        fix=("run the same command again",),
+        explain=(
+            "A transfer that breaks is continued from where it broke, but only while the object is still the same. It "
+            "was overwritten in between, so what had arrived was thrown away rather than mixed with the new bytes."
+        ),
+        transient=True,
+    ),
+    "store-corrupt": Known(
+        errors.AgentError,
+        what="{key} arrived from the store with the wrong content",
+        why="{detail}",
+        fix=("run the same command again",),
+        explain=(
+            "What comes from a store is compared with the checksum that was recorded when it was written. They differ, "
+            "so nothing of it was kept. If it happens again, the object in the store is damaged."
+        ),
+        transient=True,
+    ),
+    "store-unreachable": Known(
+        errors.UnreachableError,
+        what="the machine cannot reach {host}",
+        why="{detail}",
+        fix=(
+            "see whether the machine's subnet has a way out: a public address, a NAT gateway, or an endpoint for S3",
+            "see whether its security group lets TCP port 443 out",
+        ),
+        explain=(
+            "The machine asked the store or its own metadata service several times, with growing pauses, and had no "
+            "usable answer. While a run goes on this does not disturb it: what it writes is kept on the machine's disk "
+            "and stored once the way is open again."
+        ),
+        transient=True,
+    ),
+    "store-denied": Known(
+        errors.AccessError,
+        what="the machine's role may not {action} {key} in {url}",
+        why="{detail}",
+        fix=("let the role of the instance profile read, write and list below that address",),
+        explain=(
+            "A machine reaches the store with the role of its instance profile, and S3 refused that role. It needs "
+            "s3:GetObject, s3:PutObject and s3:AbortMultipartUpload on the objects below the store's prefix and "
+            "s3:ListBucket on the bucket; with a bucket encrypted by a key of your own also kms:Decrypt and "
+            "kms:GenerateDataKey on that key."
+        ),
+    ),
+    "store-refused": Known(
+        errors.AgentError,
+        what="S3 refused to {action} {key} in {url}",
+        why="{detail}",
+        fix=("see S3's words above",),
+        explain=(
+            "The store gave an answer that trying again will not change. The words and the code are S3's own; its "
+            "reference lists them."
+        ),
+    ),
+    "store-no-bucket": Known(
+        errors.AgentError,
+        what="there is no bucket for {url}",
+        why="{detail}",
+        fix=("see whether its name is right, and whether somebody deleted it",),
+        explain="The bucket a machine was told to use does not exist, or not any more.",
+    ),
+    "store-no-credentials": Known(
+        errors.AccessError,
+        what="the machine has no credentials for the store",
+        why="{detail}",
+        fix=("give the instance a profile whose role may use the bucket",),
+        explain=(
+            "A machine takes its credentials from AWS_ACCESS_KEY_ID in its environment or, on EC2, from the role of its "
+            "instance profile through the metadata service. It found neither. A profile that was attached a moment ago "
+            "may take some seconds to be seen."
+        ),
+    ),
+    "store-file-changed": Known(
+        errors.AgentError,
+        what="a file kept changing while it was stored",
+        why="{detail}",
+        fix=("write it under another name and rename it once it is complete",),
+        explain=(
+            "Every piece is compared with the digest computed a moment before it was sent. They differed each time, so "
+            "something writes into the file. Nothing of it was stored under its name."
+        ),
+        transient=True,
+    ),
+}
