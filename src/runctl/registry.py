@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 PROVIDERS = {"local": "runctl.providers.local:LocalProvider"}
 TRANSPORTS = {"local": "runctl.transports.local:LocalTransport"}
-STORES: dict[str, str] = {}  # by the scheme of their URLs
+STORES = {  # by the scheme of their URLs
+    "file": "runctl.stores.directory:DirectoryStore",
+    "s3": "runctl.stores.s3:S3Store",
+}
 
 
 def provider_class(name: str) -> Callable[[Surroundings], Provider]:

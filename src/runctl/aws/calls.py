@@ -194,13 +194,12 @@ class AwsCalls:
         while not done.wait(SLICE):
             if cancel.cancelled:
                 break
-        result = box[0] if box else None
-        code = None if result is None else int(isinstance(result, _Failed))
+        code = int(isinstance(box[0], _Failed)) if box else None
         said = ("aws", errors.action_of(service, operation), client.meta.region_name)
         self.emit(CommandRun(said, "here", self.clock.monotonic() - begun, code))
-        if result is None:
+        if not box:
             raise Cancelled(what=cancel.reason)
-        return result
+        return box[0]
 
     def _say_retry(
         self, service: str, operation: str, error: BaseException, delay: float, failed: int

@@ -73,14 +73,8 @@ class Snapshot:
                 content does; the receiver verifies the digest too, so nothing wrong is ever kept.
             KeyError: no file of this snapshot has that content.
         """
-        source = self.sources[digest]
+        source, file = self._opened(digest)
         try:
-            file = _open(os.path.join(self.root, source.path), followed=source.followed)
-        except OSError as error:
-            raise known("file-changed", path=shown(source.path)) from error
-        try:
-            if _state(os.fstat(file)) != source.known[:4]:
-                raise known("file-changed", path=shown(source.path))
             state, left = sha256(), source.known[0]
             while left:
                 chunk = os.read(file, min(left, _CHUNK))
@@ -93,6 +87,29 @@ class Snapshot:
                 raise known("file-changed", path=shown(source.path))
         finally:
             os.close(file)
+
+    def read_part(self, digest: str, start: int, length: int, *, expected: str) -> _Bytes:
+        """Bytes ``[start, start+length)`` of ``digest``, whose own digest is ``expected``. Raises as ``read_blob``."""
+        source, file = self._opened(digest)
+        try:
+            data = os.pread(file, length, start)
+        finally:
+            os.close(file)
+        if sha256(data).hexdigest() != expected:
+            raise known("file-changed", path=shown(source.path))
+        return data
+
+    def _opened(self, digest: str) -> tuple[Source, int]:
+        """The file with that content, open, in the state it had then."""
+        source = self.sources[digest]
+        try:
+            file = _open(os.path.join(self.root, source.path), followed=source.followed)
+        except OSError as error:
+            raise known("file-changed", path=shown(source.path)) from error
+        if _state(os.fstat(file)) != source.known[:4]:
+            os.close(file)
+            raise known("file-changed", path=shown(source.path))
+        return source, file
 
 
 def take(

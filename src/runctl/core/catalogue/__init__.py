@@ -17,6 +17,7 @@ from runctl.core.catalogue import (
     project,
     runs,
     sandbox,
+    stores,
     usage,
 )
 
@@ -28,7 +29,18 @@ if TYPE_CHECKING:
 
 CATALOGUE: dict[str, Known] = {
     code: entry
-    for area in (usage, project, environment, machine, machine_store, runs, checkpoints, sandbox, aws)
+    for area in (
+        usage,
+        project,
+        environment,
+        machine,
+        machine_store,
+        runs,
+        checkpoints,
+        sandbox,
+        aws,
+        stores,
+    )
     for code, entry in area.ENTRIES.items()
 }
 

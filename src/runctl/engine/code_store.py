@@ -1,0 +1,307 @@
+"""Bring a snapshot into a store: ask once what is there, send what is not in parallel packs, the tree last.
+
+A client that is killed leaves packs that nothing names yet; the next one remembers them (``StoreMemory``), asks whether
+they are still there, and sends the rest. Two clients at once disturb nothing: objects are named by their content.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from runctl.core.cancel import together
+from runctl.core.quantities import count, size
+from runctl.engine import packs, tree_object
+from runctl.engine.packs import Piece
+from runctl.engine.steps import step
+from runctl.engine.store_memory import StoreMemory
+from runctl.engine.tree_object import PIECE, Block, TreeObject, pieces_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from runctl.core.cancel import CancelToken
+    from runctl.core.clock import Clock
+    from runctl.core.events import Emit
+    from runctl.core.ports import Store
+    from runctl.engine.plan import CodePlan
+    from runctl.engine.steps import Step
+    from runctl.project.snapshot import Snapshot
+
+FRESH_SECONDS: Final = 15 * 86400  # what is younger is safe from the collection of garbage for as long again
+_WORKERS: Final = 4
+_INLINE: Final = 32 << 10  # bytes of content that ride in the tree object
+_DELTA_FROM: Final = 1000  # entries; a smaller tree is always sent whole
+_LEVEL: Final = 6
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a sending did. Sizes in bytes; ``sent`` is what went over the wire, objects without their headers."""
+
+    tree: str
+    files: int
+    content: int  # of the files that had to travel, each content once
+    sent: int
+    objects: int
+    seconds: float
+
+    @property
+    def was_there(self) -> bool:
+        """Whether the store had everything."""
+        return self.objects == 0
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the store has of a project, by its own word."""
+
+    there: bool = False  # the very tree
+    base: TreeObject | None = None
+    blocks: tuple[Block, ...] = ()  # of packs that belong to no tree yet
+
+    def pieces(self, *, of_base: bool) -> set[str]:
+        """What need not travel; ``of_base``: what lies in the base's own object counts, too."""
+        found = {piece for block in self.blocks for piece in block.pieces}
+        if self.base is not None:
+            for block in self.base.blocks:
+                if block.pack or of_base:
+                    found.update(block.pieces)
+        return found
+
+
+def send_code(
+    code: CodePlan, store: Store, *, env: Mapping[str, str], emit: Emit, clock: Clock, cancel: CancelToken
+) -> Sent:
+    """Bring the plan's snapshot into ``store``, what it lacks of it. Safe to repeat: what arrived is not sent again.
+
+    Raises:
+        RunctlError: ``file-changed`` when a file no longer is what the plan saw; what the store says.
+        Cancelled: packs that arrived whole stay and are not sent again.
+    """
+    begun = clock.monotonic()
+    with step("sync", "send code", emit=emit, clock=clock) as doing:
+        memory = StoreMemory(store.url, code.snapshot.root, env=env)
+        known = _ask(code.snapshot.digest, store, memory, cancel)
+        if known.there:
+            doing.skipped = True
+            doing.summary = f"the store has all of {count(code.snapshot.files, 'files')}"
+            return Sent(code.snapshot.digest, 0, 0, 0, 0, clock.monotonic() - begun)
+        sending = _Sending(code.snapshot, store, memory, known, doing)
+        sending.run(cancel)
+        doing.summary = f"{count(sending.files, 'files')}, {size(sending.content)}; {size(sending.sent)} sent"
+        return Sent(
+            code.snapshot.digest,
+            sending.files,
+            sending.content,
+            sending.sent,
+            sending.objects,
+            clock.monotonic() - begun,
+        )
+
+
+def missing_in_store(
+    snapshot: Snapshot, store: Store, *, env: Mapping[str, str], cancel: CancelToken
+) -> tuple[str, ...]:
+    """The digests of the files whose content would travel, whole or in part. Asks the store once; writes nothing."""
+    known = _ask(snapshot.digest, store, StoreMemory(store.url, snapshot.root, env=env), cancel)
+    if known.there:
+        return ()
+    pieces = known.pieces(of_base=True)
+    recipes = {} if known.base is None else known.base.recipes
+    lacking = []
+    for digest, entry in _contents(snapshot.entries).items():
+        whole = entry["size"] <= PIECE or digest in recipes
+        if not whole or not pieces.issuperset(pieces_of(entry, recipes)):
+            lacking.append(digest)
+    return tuple(lacking)
+
+
+def _contents(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Each content of a tree once, under its first path, in the order of paths."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        if entry["type"] == "file":
+            found.setdefault(entry["digest"], entry)
+    return found
+
+
+def _ask(tree: str, store: Store, memory: StoreMemory, cancel: CancelToken) -> _Known:
+    """What the store has, asked side by side."""
+    base, blocks = memory.base(), memory.packs()
+    names = sorted({f"packs/{block.pack}" for block in blocks})
+    keys = [f"trees/{tree}", *([f"trees/{base.tree}"] if base is not None else ()), *names]
+    there = _present(dict.fromkeys(keys), store, cancel)
+    if base is not None and f"trees/{base.tree}" not in there:
+        base = None
+    return _Known(
+        f"trees/{tree}" in there, base, tuple(block for block in blocks if f"packs/{block.pack}" in there)
+    )
+
+
+def _present(keys: Iterable[str], store: Store, cancel: CancelToken) -> set[str]:
+    """Those of ``keys`` that are in the store and young enough to be relied on."""
+    waiting, found = deque(keys), set()
+
+    def work(token: CancelToken) -> None:
+        while True:
+            try:
+                key = waiting.popleft()
+            except IndexError:
+                return
+            for stored in store.list(key, cancel=token):
+                if stored.key == key and time.time() - stored.modified < FRESH_SECONDS:
+                    found.add(key)
+                break
+
+    with together(cancel) as scope:
+        for _ in range(min(_WORKERS * 2, len(waiting))):
+            scope.start("ask-store", lambda: work(scope.cancel))
+    return found
+
+
+class _Sending:
+    """One sending: what travels, and how far it is. Sizes in bytes."""
+
+    def __init__(
+        self, snapshot: Snapshot, store: Store, memory: StoreMemory, known: _Known, doing: Step
+    ) -> None:
+        self._snapshot = snapshot
+        self._store = store
+        self._memory = memory
+        self._known = known
+        self._doing = doing
+        self._made: list[Block] = []
+        self._recipes: dict[str, tuple[str, ...]] = {}
+        self.files = self.content = self.sent = self.objects = 0
+
+    def run(self, cancel: CancelToken) -> None:
+        """Send the packs, then the tree."""
+        entries, removed, base = self._to_tell()
+        known = self._known.base
+        self._recipes = dict(known.recipes) if known is not None else {}
+        self._recipes |= self._new_recipes(entries, cancel)
+        lacking = list(self._lacking(entries, self._known.pieces(of_base=base is not None)))
+        self.content = sum(piece.size for piece in lacking)
+        self.files = len({piece.file for piece in lacking})
+        inline = b""
+        if self.content <= _INLINE:
+            inline = self._inline(lacking)
+        else:
+            self._send_packs(packs.plan(lacking), cancel)
+        tree = TreeObject(
+            self._snapshot.digest,
+            entries,
+            self._blocks(entries, base),
+            self._recipes,
+            "" if base is None else base.tree,
+            removed,
+            inline,
+        )
+        data = tree_object.encode(tree, base)
+        self._put(f"trees/{tree.tree}", data, cancel)
+        if base is None:
+            self._memory.set_base(data)
+
+    def _to_tell(self) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...], TreeObject | None]:
+        """The entries the tree object holds, the paths that are gone, and the base it holds them against, if one."""
+        entries, base = self._snapshot.entries, self._known.base
+        if base is not None and len(entries) >= _DELTA_FROM:
+            changed, removed = tree_object.difference(entries, base.entries)
+            if (len(changed) + len(removed)) * 4 < len(entries):
+                return changed, removed, base
+        return entries, (), None
+
+    def _new_recipes(
+        self, entries: Iterable[Mapping[str, Any]], cancel: CancelToken
+    ) -> dict[str, tuple[str, ...]]:
+        """The pieces of the large files whose pieces nobody knows yet; each is read once."""
+        found = {}
+        for digest, entry in _contents(entries).items():
+            if entry["size"] > PIECE and digest not in self._recipes:
+                self._doing.progress(0, None, unit="bytes", item=entry["path"])
+                found[digest] = tuple(_named(self._snapshot.read_blob(digest), cancel))
+        return found
+
+    def _lacking(self, entries: Iterable[Mapping[str, Any]], there: set[str]) -> Iterator[Piece]:
+        """What has to travel, each piece once, in the order of paths. What it gives counts as there from then on."""
+        for digest, entry in _contents(entries).items():
+            for number, piece in enumerate(pieces_of(entry, self._recipes)):
+                if piece not in there:
+                    there.add(piece)
+                    start = number * PIECE
+                    yield Piece(piece, min(PIECE, entry["size"] - start), digest, start)
+
+    def _inline(self, lacking: Sequence[Piece]) -> bytes:
+        """Few bytes ride in the tree object."""
+        if not lacking:
+            return b""
+        body = packs.block([self._read(piece) for piece in lacking], _LEVEL)
+        self._made.append(Block("", 0, len(body), tuple(piece.digest for piece in lacking)))
+        return body
+
+    def _send_packs(self, plan: Sequence[Sequence[Sequence[Piece]]], cancel: CancelToken) -> None:
+        """Read, compress and send packs side by side; at most ``_WORKERS`` of them are in memory."""
+        waiting = deque(plan)
+        total, done = self.content, 0
+
+        def work(token: CancelToken) -> None:
+            nonlocal done
+            while True:
+                token.check()
+                try:
+                    pieces = waiting.popleft()
+                except IndexError:
+                    return
+                body, blocks = packs.pack(pieces, self._read, level=_LEVEL)
+                self._put(f"packs/{blocks[0].pack}", body, token)
+                self._memory.add_pack(blocks[0].pack, blocks)
+                self._made += blocks
+                done += sum(piece.size for block in pieces for piece in block)
+                self._doing.progress(done, total, unit="bytes", item=self._path(pieces[-1][-1].file))
+
+        with together(cancel) as scope:
+            for _ in range(min(_WORKERS, len(waiting))):
+                scope.start("send-pack", lambda: work(scope.cancel))
+
+    def _path(self, digest: str) -> str:
+        return self._snapshot.sources[digest].path
+
+    def _read(self, piece: Piece) -> bytes:
+        return self._snapshot.read_part(piece.file, piece.start, piece.size, expected=piece.digest)
+
+    def _put(self, key: str, data: bytes, cancel: CancelToken) -> None:
+        self._store.put(key, data, cancel=cancel)
+        self.sent += len(data)
+        self.objects += 1
+
+    def _blocks(self, entries: Iterable[Mapping[str, Any]], base: TreeObject | None) -> tuple[Block, ...]:
+        """The blocks that hold the pieces of ``entries``, without those that the base names already."""
+        wanted = {piece for entry in _contents(entries).values() for piece in pieces_of(entry, self._recipes)}
+        before: tuple[Block, ...] = ()
+        if base is not None:
+            wanted.difference_update(base.pieces)
+        elif self._known.base is not None:
+            before = tuple(block for block in self._known.base.blocks if block.pack)
+        found = []
+        for block in (*before, *self._known.blocks, *self._made):
+            if not wanted.isdisjoint(block.pieces):
+                found.append(block)
+                wanted.difference_update(block.pieces)
+        return tuple(found)
+
+
+def _named(chunks: Iterable[bytes], cancel: CancelToken) -> Iterator[str]:
+    """The digests of the pieces of a content that comes in chunks of any size."""
+    buffer = bytearray()
+    for chunk in chunks:
+        cancel.check()
+        buffer += chunk
+        while len(buffer) >= PIECE:
+            yield sha256(memoryview(buffer)[:PIECE]).hexdigest()
+            del buffer[:PIECE]
+    if buffer:
+        yield sha256(buffer).hexdigest()

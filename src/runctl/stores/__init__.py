@@ -1,0 +1,1 @@
+"""Keep bytes under keys: a folder, a bucket."""
