@@ -43,6 +43,10 @@ class S3Box:
     bucket: str = "bucket"
     made: list[Any] = field(default_factory=list)
 
+    def content(self) -> list[Path]:
+        """The files that hold what is in the bucket."""
+        return list((self.server.service.store.root / "buckets" / self.bucket / "content").iterdir())
+
     def client(self, *, secret: str = SECRET_KEY, region: str = "us-east-1", **config: Any) -> Any:
         """A boto3 client that does not retry, so that a test sees what the server said."""
         config = {"s3": {"addressing_style": "path"}, "signature_version": "s3v4", **config}

@@ -73,7 +73,7 @@ class Sandbox:
 
     def _open_s3(self) -> None:
         state = self.cloud.state
-        self.cloud.services["s3"] = S3(state.path("s3"), lookup=state.lookup, now=state.now)
+        self.cloud.services["s3"] = self._s3 = S3(state.path("s3"), lookup=state.lookup, now=state.now)
 
     async def _add_machines(self) -> None:
         cloud = self.cloud
@@ -94,6 +94,7 @@ class Sandbox:
             await _maybe(each())
         await self.hosts.close()
         await cloud.machines.reset()
+        self._s3.close()
         await asyncio.to_thread(shutil.rmtree, cloud.state.path("s3"), ignore_errors=True)
         self._open_s3()
         cloud.state.reset()

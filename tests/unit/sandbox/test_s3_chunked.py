@@ -78,7 +78,7 @@ def test_what_is_wrong_is_refused_and_leaves_nothing(
     answer = send_unsigned(s3box, body, length=length)
     assert told(answer) == (400, wanted)
     assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
-    assert not list(s3box.server.service.store.tmp.iterdir())
+    assert not s3box.content()
 
 
 @pytest.mark.parametrize("name", sorted(checksums.SIZES))

@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.s3box import S3Box, s3_in
+
+from runctl.sandbox.s3 import files, journal
 
 B = {"Bucket": "bucket"}
 SERVER = """
@@ -23,6 +27,13 @@ with serving(Path(sys.argv[1])) as server:
     print(server.url, flush=True)
     threading.Event().wait()
 """
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -53,23 +64,62 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert s3.get_object(**B, Key="up")["Body"].read() == data
         assert "Uploads" not in s3.list_multipart_uploads(**B)
         s3.delete_object(**B, Key="up", VersionId=s3.head_object(**B, Key="up")["VersionId"])
-        assert not list((tmp_path / "buckets/bucket/parts").iterdir())
+        assert {file.stat().st_size for file in box.content()} == {2}  # the two bytes of "1" and "2"
 
 
-def test_half_written_files_are_not_objects_and_go(tmp_path: Path) -> None:
+def test_what_a_death_left_half_written_is_no_object_and_goes(tmp_path: Path) -> None:
     with s3_in(tmp_path) as box:
         s3 = box.client()
         s3.create_bucket(**B)
         s3.put_object(**B, Key="k", Body=b"whole")
-    (whole,) = (tmp_path / "buckets/bucket/objects").glob("*/*")
-    (whole.parent / ("0" * 40 + ".null")).write_bytes(whole.read_bytes()[:-3])
-    (tmp_path / "buckets/bucket/parts/orphan.1.1").write_bytes(b"no footer")
-    (tmp_path / "tmp/left").write_bytes(b"x" * 1000)
+        (whole,) = box.content()
+        s3.put_object(**B, Key="cut", Body=b"lost")
+    journal = tmp_path / "buckets/bucket/journal"
+    before = journal.read_bytes()
+    journal.write_bytes(before[:-3])
+    (whole.parent / "18ab").write_bytes(b"a body that was coming in")
+    (tmp_path / "buckets/unborn/content").mkdir(parents=True)
     with s3_in(tmp_path) as box:
-        assert [o["Key"] for o in box.client().list_objects_v2(**B)["Contents"]] == ["k"]
-        assert [str(p) for p in tmp_path.rglob("*") if p.is_file()] == [
-            str(tmp_path / "buckets/bucket/bucket.json"), str(whole),
-        ]  # fmt: skip
+        s3 = box.client()
+        assert [o["Key"] for o in s3.list_objects_v2(**B)["Contents"]] == ["k"]
+        assert s3.get_object(**B, Key="k")["Body"].read() == b"whole"
+        assert {p for p in (tmp_path / "buckets").rglob("*") if p.is_file()} == {journal, whole}
+        s3.put_object(**B, Key="next", Body=b"after the cut")
+    with s3_in(tmp_path) as box:
+        keys = [o["Key"] for o in box.client().list_objects_v2(**B)["Contents"]]
+        assert keys == ["k", "next"]
+    with s3_in(tmp_path) as box:
+        assert [b["Name"] for b in box.client().list_buckets()["Buckets"]] == ["bucket"]
+
+
+def test_what_is_overwritten_does_not_pile_up_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PACK_SIZE", 100_000)
+    monkeypatch.setattr(journal, "GROWTH", 20)
+
+    def check(s3: Any) -> None:
+        for n in range(20):
+            assert s3.get_object(**B, Key=f"stays/{n}")["Body"].read() == bytes([n]) * 500
+        assert s3.get_object(**B, Key="changes")["Body"].read() == b"\xff" * 900
+        assert s3.list_parts(**upload)["Parts"][0]["Size"] == 7
+        assert s3.head_object(**B, Key="stays/3")["Metadata"] == {"a": "b"}
+
+    with s3_in(tmp_path) as box:
+        s3 = box.client()
+        s3.create_bucket(**B)
+        upload = {**B, "Key": "up", "UploadId": s3.create_multipart_upload(**B, Key="up")["UploadId"]}
+        s3.upload_part(**upload, PartNumber=1, Body=b"part me")
+        for n in range(20):
+            s3.put_object(**B, Key=f"stays/{n}", Body=bytes([n]) * 500, Metadata={"a": "b"})
+            for m in range(12):
+                s3.put_object(**B, Key="changes", Body=bytes([n * 12 + m + 16]) * 900)
+        check(s3)
+        assert sum(file.stat().st_size for file in box.content()) < 120_000  # of 226,000 that were sent
+        lines = (tmp_path / "buckets/bucket/journal").read_bytes().count(b"\n")
+        assert lines < 100  # of 264 things that happened
+    with s3_in(tmp_path) as box:
+        check(box.client())
 
 
 def test_kill_9_in_the_middle_of_writes_leaves_whole_objects_only(tmp_path: Path) -> None:
@@ -124,11 +174,7 @@ def test_a_client_that_goes_away_leaves_nothing(s3box: S3Box, s3: Any) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection((where.hostname or "", where.port or 0)) as raw:
         raw.sendall(f"PUT /bucket/k HTTP/1.1\r\n{head}\r\n".encode() + b"x" * 500_000)
-    tmp = s3box.server.service.store.tmp
-    deadline = 200
-    while list(tmp.iterdir()) and deadline:
-        deadline -= 1
-        threading.Event().wait(0.01)
-    assert not list(tmp.iterdir())
+        wait_until(lambda: len(s3box.content()) == 1)
+    wait_until(lambda: not s3box.content())
     with pytest.raises(ClientError):
         s3.head_object(**B, Key="k")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runctl.sandbox.http import Response
-from runctl.sandbox.s3.content import copied, opened
 from runctl.sandbox.s3.context import OWNER, Context, document, http_date, version_header
 from runctl.sandbox.s3.draft import tags_from_document
 from runctl.sandbox.s3.errors import S3Error
-from runctl.sandbox.s3.objects import staged
 from runctl.sandbox.s3.receive import receive_document
 from runctl.sandbox.s3.xml import NAMESPACE, Value
 
@@ -27,32 +25,19 @@ async def get_object_tagging(ctx: Context) -> Response:
 
 
 async def put_object_tagging(ctx: Context) -> Response:
-    """PutObjectTagging: the version's file is written anew with other tags, and renamed over it."""
+    """PutObjectTagging."""
     tags = tags_from_document(await receive_document(ctx.request, ctx.identity), most=10)
-    return await _retagged(ctx, tags, status=200)
+    return _retagged(ctx, tags, status=200)
 
 
 async def delete_object_tagging(ctx: Context) -> Response:
     """DeleteObjectTagging."""
-    return await _retagged(ctx, {}, status=204)
+    return _retagged(ctx, {}, status=204)
 
 
-async def _retagged(ctx: Context, tags: dict[str, str], *, status: int) -> Response:
+def _retagged(ctx: Context, tags: dict[str, str], *, status: int) -> Response:
     entry = ctx.found()
-    with staged(ctx) as path:
-        if entry.parts:  # the content lies in the parts; the version's own file is only metadata
-            ctx.bucket.retag(entry, tags, path)
-        else:
-            await copied(opened(ctx.bucket, entry, 0, entry.size - 1), path)
-            if entry not in ctx.bucket.versions.get(
-                entry.key, ()
-            ):  # replaced meanwhile: that is the newer word
-                raise S3Error(
-                    "OperationAborted",
-                    "A conflicting conditional operation is currently in progress against this resource. Try again.",
-                    status=409,
-                )
-            ctx.bucket.retag(entry, tags, path)
+    ctx.bucket.retag(entry, tags)
     return Response(status, version_header(ctx.bucket, entry))
 
 

@@ -95,7 +95,8 @@ async def create_bucket(ctx: Context) -> Response:
     place = {"": region, "EU": "eu-west-1"}.get(wanted, wanted)
     existing = await ctx.store.bucket(name)
     if existing is None:
-        ctx.store.create(name, region=place)
+        ctx.bucket.region = place
+        ctx.store.add(ctx.bucket)
     elif (
         region != HOME_REGION or existing.region != HOME_REGION
     ):  # us-east-1 says 200 again, for old times' sake

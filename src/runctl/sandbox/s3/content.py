@@ -35,14 +35,14 @@ def opened(bucket: Bucket, entry: Entry, first: int, last: int) -> Source:
     if first > last:
         return Source()
     if not entry.parts:
-        return Source([FileSlice(bucket.path_of(entry), first, last - first + 1)])
+        return Source([FileSlice(bucket.files.path(entry.file), entry.at + first, last - first + 1)])
     source = Source()
     start = 0
     try:
         for part in entry.parts:
             begin, end = max(first, start), min(last, start + part.size - 1)
             if begin <= end:
-                source.slices.append(FileSlice(bucket.part_path(part), begin - start, end - begin + 1))
+                source.slices.append(FileSlice(bucket.files.path(part.file), begin - start, end - begin + 1))
             start += part.size
     except OSError:
         source.close()
@@ -55,18 +55,14 @@ def answer_body(bucket: Bucket, entry: Entry, first: int, last: int) -> Response
     if first > last:
         return b""
     if last - first < IN_MEMORY and not entry.parts:
-        file = os.open(bucket.path_of(entry), os.O_RDONLY)
-        try:
-            return os.pread(file, last - first + 1, first)
-        finally:
-            os.close(file)
+        return bucket.files.read(entry.file, entry.at + first, last - first + 1)
     return tuple(opened(bucket, entry, first, last).slices)
 
 
 async def copied(source: Source, path: str, *, algorithm: str = "") -> Received:
     """Copies to a new file in a thread and says what it sums to; closes the source. Raises OSError.
 
-    On cancel the copying goes on to its end, into a file that belongs to nobody and is swept at the next start.
+    On cancel the copying goes on to its end, into a file that nothing refers to (see files.py).
     """
     return await asyncio.to_thread(_copy, source, path, algorithm)
 

@@ -1,23 +1,9 @@
-"""What is known of one stored thing, kept at the end of its own file.
-
-A file is `content, JSON, length of the JSON (4 bytes), magic (8 bytes)`: content and metadata become visible by
-one rename, so there is never the one without the other, whenever the process is killed.
-"""
+"""What is known of the things a bucket holds, and how the journal writes it down."""
 
 from __future__ import annotations
 
-import json
-import os
-import struct
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
-
-MAGIC = b"runctlS3"
-_TAIL = struct.Struct(">I8s")
-
-
-class NotAnEntry(ValueError):
-    """The file does not end as an entry does: it was never finished."""
 
 
 @dataclass(slots=True)
@@ -27,16 +13,15 @@ class Part:
     number: int
     size: int
     etag: str
-    file: str  # its name in the bucket's `parts` folder
+    file: str  # its name among the bucket's files
     checksums: dict[str, str] = field(default_factory=dict)
     modified: float = 0.0
-    seq: int = 0
     upload: str = ""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One version of an object (or a delete marker)."""
+    """One version of an object (or a delete marker). Its content is in `parts`, else in `file` from `at`."""
 
     key: str
     size: int = 0
@@ -51,50 +36,45 @@ class Entry:
     composite: bool = False  # whether the checksums are of the parts' checksums
     parts: list[Part] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
+    file: str = ""  # empty: the parts have it, or there is none
+    at: int = 0
 
 
-def footer(value: Entry | Part) -> bytes:
-    """The bytes that follow the content."""
-    text = json.dumps(value, default=_fields, separators=(",", ":")).encode()
-    return text + _TAIL.pack(len(text), MAGIC)
+@dataclass(slots=True)
+class Upload:
+    """A multipart upload in progress; `entry` is what the object will be."""
+
+    id: str
+    entry: Entry
+    started: float
+    algorithm: str = ""  # the checksum every part must carry; empty when none was asked for
+    composite: bool = True
+    parts: dict[int, Part] = field(default_factory=dict)
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    """A dataclass as a dict; `dataclasses.asdict` copies deeply, which costs as much as the write itself."""
-    return {name: getattr(value, name) for name in value.__slots__}
-
-
-def read_footer(path: str) -> tuple[dict[str, Any], int]:
-    """(the JSON, the content's length) of a file. Raises NotAnEntry, or OSError when it cannot be read."""
-    with open(path, "rb", buffering=0) as file:
-        end = os.fstat(file.fileno()).st_size
-        start = max(0, end - 4096)  # nearly every footer fits, so one read does
-        data = os.pread(file.fileno(), end - start, start)
-        if len(data) < _TAIL.size or not data.endswith(MAGIC):
-            raise NotAnEntry(path)
-        length, _ = _TAIL.unpack(data[-_TAIL.size :])
-        at = end - _TAIL.size - length
-        if at < 0:
-            raise NotAnEntry(path)
-        text = os.pread(file.fileno(), length, at) if at < start else data[at - start : at - start + length]
-    try:
-        return json.loads(text), at
-    except ValueError as error:
-        raise NotAnEntry(path) from error
+def plain(value: Entry | Part | Upload) -> dict[str, Any]:
+    """The fields that are not as they usually are, for JSON; `dataclasses.asdict` would copy deeply."""
+    return {name: found for name, usual in _USUAL[type(value)] if (found := getattr(value, name)) != usual}
 
 
 def entry_from(value: dict[str, Any]) -> Entry:
-    """An Entry out of its JSON. Raises NotAnEntry when fields are missing or unknown."""
-    try:
-        parts = [Part(**part) for part in value.pop("parts", [])]
-        return Entry(**value, parts=parts)
-    except TypeError as error:
-        raise NotAnEntry(str(error)) from error
+    """An Entry as `plain` wrote it. Raises TypeError for fields it does not have."""
+    parts = [Part(**part) for part in value.pop("parts", ())]
+    return Entry(**value, parts=parts)
 
 
-def part_from(value: dict[str, Any]) -> Part:
-    """A Part out of its JSON. Raises NotAnEntry when fields are missing or unknown."""
-    try:
-        return Part(**value)
-    except TypeError as error:
-        raise NotAnEntry(str(error)) from error
+def upload_from(value: dict[str, Any]) -> Upload:
+    """An Upload as `plain` wrote it, without parts. Raises TypeError for fields it does not have."""
+    entry = entry_from(value.pop("entry"))
+    return Upload(**value, entry=entry)
+
+
+def _usual(kind: type[Entry | Part | Upload]) -> list[tuple[str, Any]]:
+    """(name, default) of each field; what has no default is never usual."""
+    return [
+        (each.name, each.default if each.default_factory is MISSING else each.default_factory())
+        for each in fields(kind)
+    ]
+
+
+_USUAL = {kind: _usual(kind) for kind in (Entry, Part, Upload)}

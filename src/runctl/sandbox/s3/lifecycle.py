@@ -133,7 +133,7 @@ async def sweep(store: Store, now: float) -> int:
         if bucket is None:
             continue
         for rule in rules_of(bucket.configs[CONFIG]) if CONFIG in bucket.configs else ():
-            gone += _sweep_uploads(bucket, rule, now) + _sweep_objects(bucket, rule, now, store)
+            gone += _sweep_uploads(bucket, rule, now) + _sweep_objects(bucket, rule, now)
     return gone
 
 
@@ -150,7 +150,7 @@ def _sweep_uploads(bucket: Bucket, rule: Rule, now: float) -> int:
     return len(late)
 
 
-def _sweep_objects(bucket: Bucket, rule: Rule, now: float, store: Store) -> int:
+def _sweep_objects(bucket: Bucket, rule: Rule, now: float) -> int:
     gone = 0
     for key in list(bucket.keys):
         if not key.startswith(rule.prefix):
@@ -166,7 +166,7 @@ def _sweep_objects(bucket: Bucket, rule: Rule, now: float, store: Store) -> int:
                 gone += 1
         elif rule.covers(current) and _expired(rule, current, now):
             if bucket.versioning:
-                bucket.publish(Entry(key, modified=now, marker=True), tmp=store.tmp)
+                bucket.publish(Entry(key, modified=now, marker=True))
             else:
                 bucket.remove(current)
             gone += 1

@@ -13,12 +13,11 @@ from runctl.sandbox.s3 import checksums
 from runctl.sandbox.s3.content import copied, opened
 from runctl.sandbox.s3.context import OWNER, Context, document, iso, number, version_header
 from runctl.sandbox.s3.draft import draft
-from runctl.sandbox.s3.entry import Entry, Part
+from runctl.sandbox.s3.entry import Entry, Part, Upload
 from runctl.sandbox.s3.errors import S3Error
 from runctl.sandbox.s3.listing import encoded, page
-from runctl.sandbox.s3.objects import copy_source, encryption_headers, staged
+from runctl.sandbox.s3.objects import copy_source, encryption_headers
 from runctl.sandbox.s3.receive import LARGEST, receive, receive_document
-from runctl.sandbox.s3.store import Upload
 from runctl.sandbox.s3.xml import BadDocument, Value, parse, text_of
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ async def create(ctx: Context) -> Response:
             f"The {kind} checksum type cannot be used with the {algorithm} checksum algorithm.",
         )
     upload = Upload(uuid.uuid4().hex, entry, ctx.now, algorithm, composite=not whole)
-    ctx.bucket.save_upload(upload)
+    ctx.bucket.begin_upload(upload)
     headers = encryption_headers(entry)
     if algorithm:
         headers["x-amz-checksum-algorithm"] = algorithm.upper()
@@ -81,17 +80,17 @@ async def upload_part(ctx: Context) -> Response:
     """UploadPart. Safe to repeat: the last one of a number counts."""
     part_number = _part_number(ctx)
     upload = _upload(ctx)
-    with staged(ctx) as path:
-        received = await receive(ctx.request, ctx.identity, path)
+    with ctx.bucket.files.making() as file:
+        received = await receive(ctx.request, ctx.identity, ctx.bucket.files.path(file), small=0)
         sent = next(iter(received.checksums), "")
         if upload.algorithm and sent != upload.algorithm:
             raise S3Error(
                 "InvalidRequest",
                 f"Checksum Type mismatch occurred, expected checksum Type: {upload.algorithm}, actual checksum Type: {sent or 'null'}",
             )
-        part = Part(part_number, received.size, received.md5, "", received.checksums, ctx.now)
+        part = Part(part_number, received.size, received.md5, file, received.checksums, ctx.now)
         _upload(ctx)  # it may have been completed or aborted while the body came
-        ctx.bucket.add_part(upload, part, path, content=received.content)
+        ctx.bucket.add_part(upload, part)
     return Response(
         200, {"ETag": f'"{part.etag}"', **_part_checksums(part), **encryption_headers(upload.entry)}
     )
@@ -124,11 +123,12 @@ async def upload_part_copy(ctx: Context) -> Response:
             "InvalidRequest",
             f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST}",
         )
-    with staged(ctx) as path:
-        copy = await copied(opened(bucket, source, first, last), path, algorithm=upload.algorithm)
-        part = Part(part_number, copy.size, copy.md5, "", copy.checksums, ctx.now)
+    with ctx.bucket.files.making() as file:
+        content = opened(bucket, source, first, last)
+        copy = await copied(content, ctx.bucket.files.path(file), algorithm=upload.algorithm)
+        part = Part(part_number, copy.size, copy.md5, file, copy.checksums, ctx.now)
         _upload(ctx)
-        ctx.bucket.add_part(upload, part, path)
+        ctx.bucket.add_part(upload, part)
     value: dict[str, Value] = {"LastModified": iso(part.modified), "ETag": f'"{part.etag}"'}
     value.update({f"Checksum{name.upper()}": text for name, text in part.checksums.items()})
     return document("CopyPartResult", value)
@@ -151,8 +151,7 @@ async def complete(ctx: Context) -> Response:
     entry.modified = ctx.now
     _sum_up(ctx, upload, entry)
     ctx.check_conditions()
-    ctx.bucket.publish(entry, tmp=ctx.store.tmp)
-    ctx.bucket.end_upload(upload, keep=frozenset(part.file for part in parts))
+    ctx.bucket.publish(entry, ends=upload)
     return _complete_answer(ctx, entry)
 
 

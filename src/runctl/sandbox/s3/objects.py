@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -17,8 +15,6 @@ from runctl.sandbox.s3.errors import S3Error
 from runctl.sandbox.s3.receive import LARGEST, Received, receive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from runctl.sandbox.s3.store import Bucket
     from runctl.sandbox.s3.xml import Value
 
@@ -29,17 +25,6 @@ OVERRIDES = {
         "content-type", "content-language", "expires", "cache-control", "content-disposition", "content-encoding",
     )
 }  # fmt: skip
-
-
-@contextlib.contextmanager
-def staged(ctx: Context) -> Iterator[str]:
-    """A path for a file in the making; what is left there at the end is deleted."""
-    path = ctx.store.staging()
-    try:
-        yield path
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
 
 
 def checksum_headers(entry: Entry) -> dict[str, str]:
@@ -66,14 +51,13 @@ async def put_object(ctx: Context) -> Response:
     """PutObject."""
     entry = draft(ctx.key, ctx.request.headers, now=ctx.now)
     ctx.check_conditions()  # refused before the body is asked for; it is decided again when the body is there
-    with staged(ctx) as path:
-        received = await receive(ctx.request, ctx.identity, path)
+    with ctx.bucket.files.making() as file:
+        received = await receive(ctx.request, ctx.identity, ctx.bucket.files.path(file))
         take(entry, received)
+        if received.size > len(received.content):
+            entry.file = file
         ctx.check_conditions()
-        if received.size == len(received.content):
-            ctx.bucket.publish(entry, tmp=ctx.store.tmp, content=received.content)
-        else:
-            ctx.bucket.publish(entry, tmp=ctx.store.tmp, staged=path)
+        ctx.bucket.publish(entry, content=received.content)
     headers = {"ETag": f'"{entry.etag}"', **version_header(ctx.bucket, entry), **checksum_headers(entry)}
     return Response(200, {**headers, **encryption_headers(entry)})
 
@@ -171,7 +155,7 @@ def deleted(ctx: Context, key: str, version: str) -> dict[str, str]:
             bucket.remove(found)
         return {}
     marker = Entry(key, modified=ctx.now, marker=True)
-    bucket.publish(marker, tmp=ctx.store.tmp)
+    bucket.publish(marker)
     return {"x-amz-delete-marker": "true", "x-amz-version-id": marker.version}
 
 
@@ -233,10 +217,12 @@ async def copy_object(ctx: Context) -> Response:
     entry.tags = dict(source.tags) if tagging == "COPY" else tags_from_header(ctx.header("x-amz-tagging"))
     ctx.check_conditions()
     algorithm = ctx.header("x-amz-checksum-algorithm").lower() or next(iter(source.checksums), "")
-    with staged(ctx) as path:
-        take(entry, await copied(opened(bucket, source, 0, source.size - 1), path, algorithm=algorithm))
+    with ctx.bucket.files.making() as file:
+        content = opened(bucket, source, 0, source.size - 1)
+        take(entry, await copied(content, ctx.bucket.files.path(file), algorithm=algorithm))
+        entry.file = file
         ctx.check_conditions()
-        ctx.bucket.publish(entry, tmp=ctx.store.tmp, staged=path)
+        ctx.bucket.publish(entry)
     headers = {**version_header(ctx.bucket, entry), **encryption_headers(entry)}
     if bucket.versioning:
         headers["x-amz-copy-source-version-id"] = source.version

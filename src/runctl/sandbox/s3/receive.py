@@ -170,8 +170,8 @@ def body_of(
     return aiter(request.body), request.body.length, None
 
 
-async def receive(request: http.Request, identity: Identity, path: str) -> Received:
-    """Takes a request's body in and verifies it: a small one is in `content`, a large one in the file `path`.
+async def receive(request: http.Request, identity: Identity, path: str, *, small: int = SMALL) -> Received:
+    """Takes a request's body in and verifies it: one up to `small` is in `content`, a larger one in the file `path`.
 
     Raises S3Error (BadDigest, IncompleteBody, EntityTooLarge, …) and http.ClientGone; the file is then the
     caller's to delete, if it is there.
@@ -180,9 +180,9 @@ async def receive(request: http.Request, identity: Identity, path: str) -> Recei
     source, length, decoder = body_of(request, identity)
     if length > LARGEST:
         raise S3Error("EntityTooLarge", ProposedSize=str(length), MaxSizeAllowed=str(LARGEST))
-    sink = Sink(wanted, path if length > SMALL else "")
+    sink = Sink(wanted, path if length > small else "")
     try:
-        if length <= SMALL:
+        if length <= small:
             await _pour_small(source, sink, length)
         else:
             await _pour(source, sink, length)

@@ -109,6 +109,10 @@ class S3:
         response.headers = {"x-amz-request-id": call.request_id, **dict(response.headers)}
         return response
 
+    def close(self) -> None:
+        """Closes the files of the buckets. Safe to repeat."""
+        self.store.close()
+
     async def sweep(self, now: float) -> int:
         """Applies the buckets' lifecycle rules (see `lifecycle.sweep`)."""
         return await lifecycle.sweep(self.store, now)
@@ -130,7 +134,7 @@ class S3:
         if call.action == "ListBuckets":
             return await buckets.list_buckets(self.store, query)
         if call.action == "CreateBucket":
-            fresh = Bucket(self.store.root, bucket_name, region="", created=now)
+            fresh = self.store.fresh(bucket_name, region="", created=now)
             return await buckets.create_bucket(Context(request, identity, self.store, fresh, "", query, now))
         bucket = await self.store.bucket(bucket_name)
         if bucket is None:

@@ -91,3 +91,4 @@ async def _serve(
     ready.set()
     await stop.wait()
     await server.close()
+    service.close()

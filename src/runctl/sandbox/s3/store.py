@@ -1,43 +1,30 @@
 """Buckets on disk and their index in memory.
 
-    buckets/NAME/bucket.json          region, versioning, stored configurations
-    buckets/NAME/objects/ab/SHA1.VER  one version of one object (see entry.py)
-    buckets/NAME/parts/UPLOAD.N.SEQ   a part, of an upload in progress or of a finished object
-    buckets/NAME/uploads/UPLOAD.json  an upload in progress
-    tmp/                              what is being written; emptied at start
+    buckets/NAME/journal    what happened in the bucket, a line each (see journal.py); a bucket is there once it is
+    buckets/NAME/content/   the bytes of objects and parts (see files.py)
 
 Everything here runs on the event loop's thread and does not wait, so what is checked and then done is atomic.
-Nothing is fsynced: a killed process loses nothing, a machine that loses power may.
+Nothing is fsynced: a killed process loses nothing that was answered, a machine that loses power may.
 """
 
 from __future__ import annotations
 
 import asyncio
 import bisect
-import contextlib
-import hashlib
-import json
 import os
 import shutil
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from runctl.sandbox.s3.entry import Entry, NotAnEntry, Part, entry_from, footer, part_from, read_footer
+from runctl.sandbox.s3.entry import Entry, Part, Upload, entry_from, upload_from
+from runctl.sandbox.s3.files import Files
+from runctl.sandbox.s3.journal import Journal
 
-
-@dataclass(slots=True)
-class Upload:
-    """A multipart upload in progress; `entry` is what the object will be."""
-
-    id: str
-    entry: Entry
-    started: float
-    algorithm: str = ""  # the checksum every part must carry; empty when none was asked for
-    composite: bool = True
-    parts: dict[int, Part] = field(default_factory=dict)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Bucket:
@@ -53,7 +40,9 @@ class Bucket:
         self.versions: dict[str, list[Entry]] = {}
         self.keys: list[str] = []
         self.uploads: dict[str, Upload] = {}
-        self.last_seq = 0
+        self.files = Files(f"{root}/content")
+        self._journal = Journal(f"{root}/journal")
+        self._last_seq = 0
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -69,185 +58,174 @@ class Bucket:
                 return entry
         return None
 
-    def path_of(self, entry: Entry) -> str:
-        """The file of a version."""
-        digest = hashlib.sha1(entry.key.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-        return f"{self.root}/objects/{digest[:2]}/{digest}.{entry.version}"
-
-    def part_path(self, part: Part) -> str:
-        """The file of a part."""
-        return f"{self.root}/parts/{part.file}"
-
-    def next_seq(self) -> int:
-        """A number larger than any given before in this bucket, restarts included."""
-        self.last_seq = max(self.last_seq + 1, time.time_ns())
-        return self.last_seq
-
     # --- writing ----------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Writes bucket.json in one step."""
-        value = {
-            "region": self.region, "created": self.created,
-            "versioning": self.versioning, "configs": self.configs,
-        }  # fmt: skip
-        write_atomically(self.root / "bucket.json", json.dumps(value).encode())
+        """Keeps the bucket's own settings."""
+        self._write({"bucket": self._settings()})
 
-    def publish(self, entry: Entry, *, tmp: Path, staged: str = "", content: bytes = b"") -> None:
-        """Makes a version the current one; its content is in the file `staged`, or it is `content`.
+    def publish(self, entry: Entry, *, content: bytes = b"", ends: Upload | None = None) -> None:
+        """Makes a version the current one, and `ends` the upload it was made by, in one step.
 
-        Gives the entry its number and version id. What it replaces is deleted after the rename.
+        The content is `content`, else what the entry refers to. Gives the entry its number and version id. What it
+        replaces is deleted.
         """
-        entry.seq = self.next_seq()
+        entry.seq = self._last_seq = max(self._last_seq + 1, time.time_ns())
         entry.version = f"{entry.seq:016x}{uuid.uuid4().hex[:16]}" if self.versioning == "Enabled" else "null"
-        path = staged or f"{tmp}/{uuid.uuid4().hex}"
-        with open(path, "ab", buffering=0) as file:
-            file.write(content + footer(entry))
-        self.install(entry, path)
-
-    def install(self, entry: Entry, path: str) -> None:
-        """Renames a complete file to where the entry belongs and takes it into the index."""
-        target = self.path_of(entry)
-        try:
-            os.rename(path, target)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.rename(path, target)
-        replaced = self.version(entry.key, entry.version)
-        versions = self.versions.get(entry.key)
-        if versions is None:
+        if content:
+            entry.file, entry.at = self.files.keep(content)
+        if ends is None:
+            self._write({"put": entry})
+        else:
+            self._write({"put": entry, "end": ends.id})
+            self._end(ends, kept=entry.parts)
+        if entry.key not in self.versions:
             bisect.insort(self.keys, entry.key)
-            versions = self.versions[entry.key] = []
-        elif replaced is not None:
-            versions.remove(replaced)
-            self._drop_parts(replaced, kept=entry)
-        versions.insert(0, entry)
-        versions.sort(key=lambda version: -version.seq)
+        if replaced := self._index(entry):
+            self._forget(replaced)
 
-    def retag(self, entry: Entry, tags: dict[str, str], staged: str) -> None:
-        """Gives a version other tags; `staged` is a copy of its content."""
+    def retag(self, entry: Entry, tags: dict[str, str]) -> None:
+        """Gives a version other tags."""
         entry.tags = tags
-        with open(staged, "ab", buffering=0) as file:
-            file.write(footer(entry))
-        os.rename(staged, self.path_of(entry))
+        self._write({"put": entry})
 
     def remove(self, entry: Entry) -> None:
         """Deletes one version for good; safe to repeat."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path_of(entry))
-        self._drop_parts(entry)
-        versions = self.versions.get(entry.key, [])
-        if entry in versions:
-            versions.remove(entry)
-        if not versions and entry.key in self.versions:
-            del self.versions[entry.key]
+        if self.version(entry.key, entry.version) is not entry:
+            return
+        self._write({"remove": [entry.key, entry.version]})
+        self._unindex(entry)
+        if entry.key not in self.versions:
             del self.keys[bisect.bisect_left(self.keys, entry.key)]
+        self._forget(entry)
 
-    def _drop_parts(self, entry: Entry, kept: Entry | None = None) -> None:
-        keep = {part.file for part in kept.parts} if kept else set()
-        for part in entry.parts:
-            if part.file not in keep:
-                self.drop_part(part)
-
-    def drop_part(self, part: Part) -> None:
-        """Deletes a part's file; safe to repeat."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.part_path(part))
-
-    def save_upload(self, upload: Upload) -> None:
-        """Writes an upload's record in one step and takes it into the index."""
-        value = asdict(upload)
-        del value["parts"]  # each part's file says what it is
-        write_atomically(self.root / "uploads" / f"{upload.id}.json", json.dumps(value).encode())
+    def begin_upload(self, upload: Upload) -> None:
+        """Begins an upload."""
+        self._write({"upload": upload})
         self.uploads[upload.id] = upload
 
-    def add_part(self, upload: Upload, part: Part, staged: str, *, content: bytes = b"") -> None:
-        """Makes an uploaded part visible, in place of an earlier one of the same number.
-
-        Its bytes are in the file `staged` (which is made if need be), or they are `content`.
-        """
-        part.seq = self.next_seq()
+    def add_part(self, upload: Upload, part: Part) -> None:
+        """Makes an uploaded part visible, in place of an earlier one of the same number."""
         part.upload = upload.id
-        part.file = f"{upload.id}.{part.number}.{part.seq}"
-        with open(staged, "ab", buffering=0) as file:
-            file.write(content + footer(part))
-        os.rename(staged, self.part_path(part))
+        self._write({"part": part})
         earlier = upload.parts.get(part.number)
         upload.parts[part.number] = part
         if earlier:
-            self.drop_part(earlier)
+            self.files.drop(earlier.file, earlier.size)
 
-    def end_upload(self, upload: Upload, *, keep: frozenset[str] = frozenset()) -> None:
-        """Forgets an upload and deletes its parts but those in `keep`."""
+    def end_upload(self, upload: Upload) -> None:
+        """Forgets an upload and deletes its parts; safe to repeat."""
+        if upload.id in self.uploads:
+            self._write({"end": upload.id})
+            self._end(upload, kept=[])
+
+    def close(self) -> None:
+        """Closes the files; they are opened again when need be. Safe to repeat."""
+        self._journal.close()
+        self.files.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self._journal.overgrown:
+            self._journal.rewrite(self._records())
+        self._journal.append(record)
+
+    def _end(self, upload: Upload, *, kept: list[Part]) -> None:
         self.uploads.pop(upload.id, None)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.root / "uploads" / f"{upload.id}.json")
+        used = {part.file for part in kept}
         for part in upload.parts.values():
-            if part.file not in keep:
-                self.drop_part(part)
+            if part.file not in used:
+                self.files.drop(part.file, part.size)
 
-    # --- start ------------------------------------------------------------------------------------------
+    def _forget(self, entry: Entry) -> None:
+        """Deletes the content of a version that is no more."""
+        for part in entry.parts:
+            self.files.drop(part.file, part.size)
+        if entry.file and (sparse := self.files.drop(entry.file, entry.size)):
+            self._empty(sparse)
+
+    def _empty(self, pack: str) -> None:
+        """Moves what is left in a pack to where new content goes."""
+        for entry in [each for versions in self.versions.values() for each in versions if each.file == pack]:
+            entry.file, entry.at = self.files.keep(self.files.read(pack, entry.at, entry.size))
+            self._write({"put": entry})
+            self.files.drop(pack, entry.size)
+
+    # --- the index --------------------------------------------------------------------------------------
+
+    def _index(self, entry: Entry) -> Entry | None:
+        """Takes a version in; the one it replaces. `keys` is the caller's to keep."""
+        versions = self.versions.get(entry.key)
+        if versions is None:
+            self.versions[entry.key] = [entry]
+            return None
+        replaced = self.version(entry.key, entry.version)
+        if replaced is not None:
+            versions.remove(replaced)
+        versions.insert(0, entry)
+        versions.sort(key=lambda version: -version.seq)
+        return replaced
+
+    def _unindex(self, entry: Entry) -> None:
+        """Takes a version out. `keys` is the caller's to keep."""
+        versions = self.versions[entry.key]
+        versions.remove(entry)
+        if not versions:
+            del self.versions[entry.key]
+
+    # --- the journal ------------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Makes the folder of a new bucket."""
+        (self.root / "content").mkdir(parents=True, exist_ok=True)
+        self._journal.rewrite([{"bucket": self._settings()}])
 
     def load(self) -> None:
-        """Reads the bucket's files into the index and deletes what a killed process left half done."""
-        value = json.loads((self.root / "bucket.json").read_bytes())
-        self.region, self.created = value["region"], value["created"]
-        self.versioning, self.configs = value["versioning"], value["configs"]
-        for folder in os.scandir(self.root / "objects"):
-            for item in os.scandir(folder.path):
-                self._load_entry(item.path)
-        for versions in self.versions.values():
-            versions.sort(key=lambda entry: -entry.seq)
+        """Reads the journal into the index and deletes content that nothing refers to."""
+        for record in self._journal.replay():
+            for word, value in record.items():
+                self._replay(word, value)
         self.keys = sorted(self.versions)
-        for item in os.scandir(self.root / "uploads"):
-            if item.name.endswith(".json"):
-                self._load_upload(Path(item.path))
-        made = {
-            entry.parts[0].upload for versions in self.versions.values() for entry in versions if entry.parts
-        }
-        for finished in made & set(self.uploads):  # completed, and killed before the record was deleted
-            self.end_upload(self.uploads[finished])
-        used = {p.file for versions in self.versions.values() for entry in versions for p in entry.parts}
-        for item in os.scandir(self.root / "parts"):
-            if item.name not in used:
-                self._load_part(item.path)
+        entries = [entry for versions in self.versions.values() for entry in versions]
+        self._last_seq = max((entry.seq for entry in entries), default=0)
+        used = [(entry.file, entry.size) for entry in entries]
+        used += [(part.file, part.size) for entry in entries for part in entry.parts]
+        used += [(part.file, part.size) for upload in self.uploads.values() for part in upload.parts.values()]
+        self.files.load(used)
 
-    def _load_entry(self, path: str) -> None:
-        try:
-            entry = entry_from(read_footer(path)[0])
-        except NotAnEntry:
-            os.unlink(path)
-            return
-        self.versions.setdefault(entry.key, []).append(entry)
-        self.last_seq = max(self.last_seq, entry.seq)
+    def _replay(self, word: str, value: Any) -> None:
+        if word == "put":
+            self._index(entry_from(value))
+        elif word == "remove":
+            if (entry := self.version(*value)) is not None:
+                self._unindex(entry)
+        elif word == "upload":
+            upload = upload_from(value)
+            self.uploads[upload.id] = upload
+        elif word == "part":
+            part = Part(**value)
+            self.uploads[part.upload].parts[part.number] = part
+        elif word == "end":
+            del self.uploads[value]
+        else:
+            self.region, self.created = value["region"], value["created"]
+            self.versioning, self.configs = value["versioning"], value["configs"]
 
-    def _load_upload(self, path: Path) -> None:
-        value: dict[str, Any] = json.loads(path.read_bytes())
-        value["entry"] = entry_from(value["entry"])
-        self.uploads[value["id"]] = Upload(**value)
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """The shortest journal that says how the bucket is now."""
+        yield {"bucket": self._settings()}
+        for versions in self.versions.values():
+            for entry in reversed(versions):
+                yield {"put": entry}
+        for upload in self.uploads.values():
+            yield {"upload": replace(upload, parts={})}
+            for part in upload.parts.values():
+                yield {"part": part}
 
-    def _load_part(self, path: str) -> None:
-        try:
-            part = part_from(read_footer(path)[0])
-        except NotAnEntry:
-            os.unlink(path)
-            return
-        upload = self.uploads.get(part.upload)
-        known = upload.parts.get(part.number) if upload else None
-        if upload is None or (known is not None and known.seq > part.seq):
-            os.unlink(path)
-            return
-        if known is not None:
-            self.drop_part(known)
-        upload.parts[part.number] = part
-        self.last_seq = max(self.last_seq, part.seq)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a small file so that it is seen whole or not at all."""
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    staged.write_bytes(data)
-    os.replace(staged, path)
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "region": self.region, "created": self.created,
+            "versioning": self.versioning, "configs": self.configs,
+        }  # fmt: skip
 
 
 class Store:
@@ -258,15 +236,14 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.tmp = root / "tmp"
-        shutil.rmtree(self.tmp, ignore_errors=True)
-        for folder in (root / "buckets", self.tmp):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.buckets: dict[str, Bucket | None] = {  # None: not read yet
-            item.name: None
-            for item in os.scandir(root / "buckets")
-            if os.path.exists(f"{item.path}/bucket.json")
-        }
+        self._folder = root / "buckets"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.buckets: dict[str, Bucket | None] = {}  # None: not read yet
+        for item in os.scandir(self._folder):
+            if os.path.exists(f"{item.path}/journal"):
+                self.buckets[item.name] = None
+            else:  # it was being made or deleted when the process died
+                shutil.rmtree(item.path)
         self._loading: dict[str, asyncio.Task[Bucket]] = {}
 
     async def bucket(self, name: str) -> Bucket | None:
@@ -282,7 +259,7 @@ class Store:
         return bucket
 
     async def _load(self, name: str) -> Bucket:
-        bucket = Bucket(self.root / "buckets" / name, name, region="", created=0.0)
+        bucket = self.fresh(name, region="", created=0.0)
         try:
             await asyncio.to_thread(bucket.load)
         finally:
@@ -290,22 +267,26 @@ class Store:
         self.buckets[name] = bucket
         return bucket
 
-    def create(self, name: str, *, region: str) -> Bucket:
-        """Makes an empty bucket; it is there once its bucket.json is."""
-        bucket = Bucket(self.root / "buckets" / name, name, region=region, created=time.time())
-        for folder in ("objects", "parts", "uploads"):
-            (bucket.root / folder).mkdir(parents=True, exist_ok=True)
-        bucket.save()
-        self.buckets[name] = bucket
-        return bucket
+    def fresh(self, name: str, *, region: str, created: float) -> Bucket:
+        """A bucket that is not in the store yet."""
+        return Bucket(self._folder / name, name, region=region, created=created)
+
+    def add(self, bucket: Bucket) -> None:
+        """Makes an empty bucket; it is there once its journal is."""
+        bucket.create()
+        self.buckets[bucket.name] = bucket
 
     def delete(self, bucket: Bucket) -> None:
         """Deletes a bucket with all that is in it."""
+        bucket.close()
+        os.unlink(bucket.root / "journal")
         del self.buckets[bucket.name]
-        grave = self.tmp / f"deleted-{uuid.uuid4().hex}"
-        os.rename(bucket.root, grave)
-        shutil.rmtree(grave, ignore_errors=True)
+        shutil.rmtree(
+            bucket.root, ignore_errors=True
+        )  # a body may still be coming in; the next start gets the rest
 
-    def staging(self) -> str:
-        """A fresh path for a file that is being written."""
-        return f"{self.tmp}/{uuid.uuid4().hex}"
+    def close(self) -> None:
+        """Closes every file; the store can be used on. Safe to repeat."""
+        for bucket in self.buckets.values():
+            if bucket is not None:
+                bucket.close()
