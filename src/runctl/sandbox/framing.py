@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -131,7 +132,8 @@ class Body:
         self.length = length
         self.trailers = http.Headers()
         self.done = length == 0
-        self._iterator = self._sized(length) if length is not None else self._chunked()
+        self._left = length or 0
+        self._iterator: AsyncIterator[bytes] | None = None
 
     @property
     def unasked(self) -> bool:
@@ -139,10 +141,16 @@ class Body:
         return self._continue
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        self._go_on()
+        if self._iterator is None:
+            self._iterator = self._chunked() if self.length is None else self._sized()
+        return self._iterator
+
+    def _go_on(self) -> None:
+        """Tells a client that waits for it to send the body."""
         if self._continue:
             self._continue = False
             self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return self._iterator
 
     async def read(self, limit: int) -> bytes:
         """The whole body (see `http.RequestBody`)."""
@@ -150,6 +158,11 @@ class Body:
             raise http.BodyTooLarge(f"{self.length} bytes, at most {limit} expected")
         pieces: list[bytes] = []
         size = 0
+        if self.length is not None:  # without a generator's cost, on the path of every small request
+            self._go_on()
+            while self._left:
+                pieces.append(await self._piece())
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         async for piece in self:
             size += len(piece)
             if size > limit:
@@ -157,12 +170,16 @@ class Body:
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def _sized(self, left: int) -> AsyncIterator[bytes]:
-        while left:
-            piece = await self._connection.take(left)
-            left -= len(piece)
-            self.done = left == 0
-            yield piece
+    async def _piece(self) -> bytes:
+        """The next piece of a body of known length."""
+        piece = await self._connection.take(self._left)
+        self._left -= len(piece)
+        self.done = self._left == 0
+        return piece
+
+    async def _sized(self) -> AsyncIterator[bytes]:
+        while self._left:
+            yield await self._piece()
 
     async def _chunked(self) -> AsyncIterator[bytes]:
         source = self._connection.input
@@ -191,9 +208,16 @@ class Body:
 
 def _field(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
-    if not colon or not _NAME.fullmatch(name):
+    if not colon:
         raise BadRequest(400, "bad header field")
-    return name, value.strip(" \t")
+    return _name(name), value.strip(" \t")
+
+
+@functools.lru_cache(maxsize=512)  # the same few names come again and again
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise BadRequest(400, "bad header field")
+    return name.lower()
 
 
 def parse_head(head: bytes) -> tuple[str, str, bool, http.Headers]:
@@ -204,7 +228,7 @@ def parse_head(head: bytes) -> tuple[str, str, bool, http.Headers]:
         raise BadRequest(400, "bad request line")
     if parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequest(505, "HTTP version not supported")
-    return parts[0], parts[1], parts[2] == "HTTP/1.1", http.Headers(_field(line) for line in lines[1:])
+    return parts[0], parts[1], parts[2] == "HTTP/1.1", http.Headers(map(_field, lines[1:]))
 
 
 def body_length(headers: http.Headers) -> int | None:

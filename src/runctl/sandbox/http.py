@@ -45,7 +45,7 @@ class BodyTooLarge(ValueError):
 
 
 class Headers:
-    """Header fields in the order they arrived; names are lower-case and found whatever their case.
+    """Header fields in the order they arrived. Names are lower-case here, and asked for in lower case.
 
     Values are decoded as Latin-1, so `value.encode("latin-1")` gives back the bytes on the wire.
     """
@@ -54,25 +54,26 @@ class Headers:
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._items = [(name.lower(), value) for name, value in items]
-        self._first: dict[str, str] = {}
-        for name, value in self._items:
-            self._first.setdefault(name, value)
+        self._first = dict(self._items)
+        if len(self._first) < len(self._items):  # of a repeated name the first
+            self._first = dict(reversed(self._items))
 
     def get(self, name: str, default: str = "") -> str:
         """The first value of a field, or `default`."""
-        return self._first.get(name.lower(), default)
+        return self._first.get(name, default)
 
     def all(self, name: str) -> list[str]:
         """Every value of a field, in order; empty when it is absent."""
-        wanted = name.lower()
-        return [value for key, value in self._items if key == wanted]
+        if len(self._first) == len(self._items):
+            return [self._first[name]] if name in self._first else []
+        return [value for key, value in self._items if key == name]
 
     def items(self) -> list[tuple[str, str]]:
         """Every field as (lower-case name, value), in order of arrival, repeated names included."""
         return list(self._items)
 
     def __contains__(self, name: str) -> bool:
-        return name.lower() in self._first
+        return name in self._first
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._first)

@@ -7,10 +7,10 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 SKEW_SECONDS = 15 * 60  # as AWS documents for every service
 LONGEST_PRESIGNED = 7 * 24 * 3600  # as AWS documents for X-Amz-Expires
 _UNRESERVED = "-_.~"
+_PLAIN = re.compile(r"[A-Za-z0-9/_.~-]*")  # a path that is the same encoded
 _PAYLOAD = re.compile(r"[0-9a-f]{64}")
 
 Lookup = Callable[[str, str], "str | None"]
@@ -51,7 +52,7 @@ class Unsigned(SignatureRefused):
         super().__init__("AccessDenied", "Access Denied")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Identity:
     """Who signed a request, and what later chunks of its body are checked with."""
 
@@ -71,15 +72,14 @@ class Identity:
         return hmac.digest(self.key, text.encode(), "sha256").hex()
 
 
-@dataclass(frozen=True)
-class _Claim:
+class _Claim(NamedTuple):
     """What a request says about its own signature."""
 
     access_key: str
     date: str
     region: str
     service: str
-    signed: list[str]
+    signed: tuple[str, ...]
     signature: str
     stamp: str
     token: str
@@ -96,14 +96,12 @@ def scope_of(request: Request) -> tuple[str, str, str] | None:
 
     Works on header-signed and presigned requests. Never raises.
     """
-    credential = ""
     authorization = request.headers.get("authorization")
+    parts: Sequence[str] = ()
     if authorization.startswith(ALGORITHM):
-        found = re.search(r"Credential=([^,\s]+)", authorization)
-        credential = found.group(1) if found else ""
+        parts = _authorization(authorization)[0]
     elif "X-Amz-Credential=" in request.query:
-        credential = dict(_query_pairs(request.query)).get("X-Amz-Credential", "")
-    parts = credential.rsplit("/", 4)
+        parts = dict(_query_pairs(request.query)).get("X-Amz-Credential", "").rsplit("/", 4)
     return (parts[0], parts[2], parts[3]) if len(parts) == 5 else None
 
 
@@ -179,12 +177,8 @@ def _claim(request: Request) -> _Claim:
 
 
 def _header_claim(request: Request, authorization: str) -> _Claim:
-    fields = {}
-    for part in authorization[len(ALGORITHM) :].split(","):
-        name, _, value = part.strip().partition("=")
-        fields[name] = value
-    scope = fields.get("Credential", "").rsplit("/", 4)
-    if len(scope) != 5 or scope[4] != "aws4_request" or not fields.get("SignedHeaders"):
+    scope, signed, signature = _authorization(authorization)
+    if len(scope) != 5 or scope[4] != "aws4_request" or not signed:
         raise _malformed(
             'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
         )
@@ -195,12 +189,29 @@ def _header_claim(request: Request, authorization: str) -> _Claim:
         )
     if not stamp.startswith(scope[1]):
         raise _malformed(f'Invalid credential date "{scope[1]}". This date is not the same as X-Amz-Date.')
-    signed = fields["SignedHeaders"].split(";")
     _check_signed(request, signed, presigned=False)
     return _Claim(
-        scope[0], scope[1], scope[2], scope[3], signed, fields.get("Signature", ""), stamp,
+        scope[0], scope[1], scope[2], scope[3], signed, signature, stamp,
         request.headers.get("x-amz-security-token"), presigned=False,
     )  # fmt: skip
+
+
+def _authorization(header: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """(the credential's parts, the signed headers, the signature) of an Authorization header."""
+    before, _, rest = header.partition("Signature=")
+    signature, _, after = rest.partition(",")
+    return *_credential(before + after), signature.strip()
+
+
+@lru_cache(maxsize=256)
+def _credential(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What an Authorization header says beside the signature: the same from one request of a client to the next."""
+    fields = {}
+    for part in text[len(ALGORITHM) :].split(","):
+        name, _, value = part.strip().partition("=")
+        fields[name] = value
+    signed = fields.get("SignedHeaders", "")
+    return tuple(fields.get("Credential", "").rsplit("/", 4)), tuple(signed.split(";") if signed else ())
 
 
 def _query_claim(request: Request) -> _Claim:
@@ -231,7 +242,7 @@ def _query_claim(request: Request) -> _Claim:
         raise _bad_query(
             "X-Amz-Expires must be less than a week (in seconds) that is, the given X-Amz-Expires must be less than 604800 seconds"
         )
-    signed = fields["X-Amz-SignedHeaders"].split(";")
+    signed = tuple(fields["X-Amz-SignedHeaders"].split(";"))
     _check_signed(request, signed, presigned=True)
     return _Claim(
         scope[0], scope[1], scope[2], scope[3], signed, fields["X-Amz-Signature"], stamp,
@@ -239,7 +250,7 @@ def _query_claim(request: Request) -> _Claim:
     )  # fmt: skip
 
 
-def _check_signed(request: Request, signed: list[str], *, presigned: bool) -> None:
+def _check_signed(request: Request, signed: tuple[str, ...], *, presigned: bool) -> None:
     """The Host and every x-amz-* header must be covered by the signature."""
     loose = [name for name in request.headers if name.startswith("x-amz-") and name not in signed]
     if (
@@ -257,11 +268,13 @@ def _check_signed(request: Request, signed: list[str], *, presigned: bool) -> No
 
 
 def _is_stamp(stamp: str) -> bool:
-    return re.fullmatch(r"\d{8}T\d{6}Z", stamp) is not None and _seconds(stamp) is not None
+    return _seconds(stamp) is not None
 
 
 @lru_cache(maxsize=64)
 def _seconds(stamp: str) -> int | None:
+    if not re.fullmatch(r"\d{8}T\d{6}Z", stamp):
+        return None
     try:
         return calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
     except ValueError:
@@ -310,9 +323,10 @@ def _payload(request: Request, claim: _Claim, body: bytes | None) -> str:
 
 
 def _canonical_request(request: Request, claim: _Claim, payload: str) -> bytes:
-    path = quote(
-        unquote(request.path, errors="surrogateescape"), safe="/" + _UNRESERVED, errors="surrogateescape"
-    )
+    path = request.path
+    if not _PLAIN.fullmatch(path):
+        path = unquote(path, errors="surrogateescape")
+        path = quote(path, safe="/" + _UNRESERVED, errors="surrogateescape")
     if claim.service != "s3":  # only S3 signs the path encoded once
         path = quote(path, safe="/" + _UNRESERVED)
     pairs = sorted(

@@ -221,6 +221,11 @@ class Weather:
             for rule, _, _ in self._rules
         ]
 
+    @property
+    def calm(self) -> bool:
+        """Whether no rule is in force."""
+        return not self._rules
+
     def names(self, field: str) -> bool:
         """Whether a rule in force says something about ``field``."""
         return any(getattr(rule, field) for rule, _, _ in self._rules)

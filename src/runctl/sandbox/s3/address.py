@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus
@@ -39,6 +40,8 @@ _AWS_HOST = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-](?P<region>[a-z]{2}(?:-[a
 def query_of(request: Request) -> dict[str, str]:
     """The decoded query; the first of repeated names wins."""
     pairs: dict[str, str] = {}
+    if not request.query:
+        return pairs
     for part in request.query.split("&"):
         if part:
             name, _, value = part.partition("=")
@@ -52,23 +55,27 @@ def target_of(request: Request, domains: tuple[str, ...]) -> tuple[str, str, str
     `domains` are the host names below which a label is a bucket; names of the real service work too. Bucket and
     key are empty where there is none. Raises S3Error when the path is not UTF-8.
     """
-    host = request.headers.get("host").lower()
-    host = host[: host.rindex(":")] if re.search(r":\d+$", host) else host
     try:
         path = unquote(request.path, errors="strict").removeprefix("/")
     except UnicodeDecodeError as error:
         raise S3Error("InvalidArgument", "Couldn't parse the specified URI.") from error
+    bucket, region = _named_by_host(request.headers.get("host"), domains)
+    if bucket:
+        return bucket, path, region
+    bucket, _, key = path.partition("/")
+    return bucket, key, region
+
+
+@functools.lru_cache(maxsize=256)
+def _named_by_host(host: str, domains: tuple[str, ...]) -> tuple[str, str]:
+    """(bucket, region) that a Host header names."""
+    host = re.sub(r":\d+$", "", host.lower())
     if found := _AWS_HOST.fullmatch(host):
-        region = found["region"] or ""
-        if found["bucket"]:
-            return found["bucket"], path, region
-        bucket, _, key = path.partition("/")
-        return bucket, key, region
+        return found["bucket"] or "", found["region"] or ""
     for domain in domains:
         if host.endswith("." + domain):
-            return host[: -len(domain) - 1], path, ""
-    bucket, _, key = path.partition("/")
-    return bucket, key, ""
+            return host[: -len(domain) - 1], ""
+    return "", ""
 
 
 def operation_of(request: Request, bucket: str, key: str, query: dict[str, str]) -> str:

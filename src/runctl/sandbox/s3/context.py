@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from runctl.sandbox.http import Response
@@ -103,7 +104,12 @@ def iso(at: float) -> str:
 
 def http_date(at: float) -> str:
     """A time as headers write it: whole seconds, GMT."""
-    return formatdate(int(at), usegmt=True)
+    return _http_date(int(at))
+
+
+@lru_cache(maxsize=1024)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def number(query: dict[str, str], name: str, default: int, *, most: int = 2**31 - 1) -> int:

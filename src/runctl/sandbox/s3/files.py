@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PACK_SIZE = 16 * 1024 * 1024  # bytes after which a pack is closed and a new one begun
-SPARSE = 4  # a closed pack of which less than one part in so many is still content is to be emptied
+SPARSE = 8  # a closed pack of which less than one part in so many is still content is to be emptied
 _PACK = "pack-"
 
 

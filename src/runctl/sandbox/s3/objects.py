@@ -73,9 +73,9 @@ def _described(ctx: Context, entry: Entry) -> dict[str, str]:
     }
     if entry.tags:
         headers["x-amz-tagging-count"] = str(len(entry.tags))
-    for parameter, name in OVERRIDES.items():
-        if value := ctx.query.get(parameter):
-            headers[name] = value
+    headers.update(
+        {OVERRIDES[name]: value for name, value in ctx.query.items() if name in OVERRIDES and value}
+    )
     return headers
 
 

@@ -22,6 +22,7 @@ SMALL = (
     128 * 1024
 )  # a body up to this size is hashed and written at once; a thread would cost more than it saves
 BATCH = 1024 * 1024
+MOST_PIECES = 64  # in one write; the system's limit is 1,024
 LARGEST = 5 * 1024**3  # one PUT or one part, as AWS documents
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 _POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="s3-body")
@@ -62,19 +63,23 @@ class Sink:
 
     def write(self, pieces: list[bytes]) -> None:
         """Takes pieces in order. Raises OSError when the disk does."""
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self.size += len(data)
-        self._md5.update(data)
-        if self._sha256 is not None:
-            self._sha256.update(data)
-        if self._checksum is not None:
-            self._checksum.update(data)
+        if len(pieces) > MOST_PIECES:
+            pieces = [b"".join(pieces)]
+        size = 0
+        for data in pieces:  # piece by piece: what is summed up twice and written is still in the cache
+            size += len(data)
+            self._md5.update(data)
+            if self._sha256 is not None:
+                self._sha256.update(data)
+            if self._checksum is not None:
+                self._checksum.update(data)
+        self.size += size
         if self._file < 0:
-            self.kept.append(data)
+            self.kept += pieces
             return
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
+        written = os.writev(self._file, pieces)
+        while written < size:
+            written += os.write(self._file, memoryview(b"".join(pieces))[written:])
 
     def close(self) -> None:
         """Closes the file; safe to repeat."""
