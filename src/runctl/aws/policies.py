@@ -1,0 +1,296 @@
+"""The least rights that work, as data: of whoever runs ``runctl``, of the machines it buys, of the bucket. Pure.
+
+Every statement says in its Sid what it is for. The actions are those of the service authorization reference; which
+call needs which is held together by ``aws.permissions`` and its tests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runctl.aws.names import MANAGED_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from runctl.aws.names import Names
+
+VERSION = "2012-10-17"  # of the policy language
+TLS_SID = "RunctlTlsOnly"
+SPOT_SERVICE = "spot.amazonaws.com"
+
+# Documents of Systems Manager that sessions and commands are opened with.
+SESSION_DOCUMENTS = (
+    "AWS-StartInteractiveCommand",
+    "AWS-StartNonInteractiveCommand",
+    "AWS-StartPortForwardingSession",
+    "AWS-StartPortForwardingSessionToRemoteHost",
+    "AWS-StartSSHSession",
+)
+SHELL_DOCUMENT = "SSM-SessionManagerRunShell"  # of the account itself
+COMMAND_DOCUMENT = "AWS-RunShellScript"
+
+# What the agent of Systems Manager on a machine calls, and nothing of what AmazonSSMManagedInstanceCore adds to it.
+_AGENT_ACTIONS = (
+    "ssm:UpdateInstanceInformation",
+    "ssm:ListAssociations",
+    "ssm:ListInstanceAssociations",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+    "ec2messages:AcknowledgeMessage",
+    "ec2messages:DeleteMessage",
+    "ec2messages:FailMessage",
+    "ec2messages:GetEndpoint",
+    "ec2messages:GetMessages",
+    "ec2messages:SendReply",
+)
+_READ_ACTIONS = (
+    "ec2:DescribeAvailabilityZones",
+    "ec2:DescribeImages",
+    "ec2:DescribeInstances",
+    "ec2:DescribeInstanceStatus",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeRegions",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSpotInstanceRequests",
+    "ec2:DescribeSpotPriceHistory",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVolumes",
+    "ec2:DescribeVpcs",
+    "ec2:GetConsoleOutput",
+    "pricing:GetProducts",
+    "servicequotas:GetServiceQuota",
+    "ssm:DescribeInstanceInformation",
+    "ssm:DescribeSessions",
+    "ssm:GetCommandInvocation",
+    "ssm:GetConnectionStatus",
+    "ssm:ListCommandInvocations",
+    "ssm:ListCommands",
+    "sts:DecodeAuthorizationMessage",
+)
+_BUCKET_READS = (
+    "s3:GetBucketLocation",
+    "s3:GetBucketOwnershipControls",
+    "s3:GetBucketPolicy",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketTagging",
+    "s3:GetEncryptionConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:ListBucket",
+    "s3:ListBucketMultipartUploads",
+)
+
+
+def client_policy(names: Names) -> dict[str, Any]:
+    """What whoever runs ``runctl`` needs: buys and ends machines with runctl's tag only, passes one role only."""
+    mine = _when("StringEquals", {f"aws:ResourceTag/{MANAGED_TAG}": "true"})
+    return _policy(
+        _allow("Look", _READ_ACTIONS, ["*"]),
+        _allow("PublicImages", ["ssm:GetParameter"], [_ssm(names, "parameter/aws/service/*", account="")]),
+        _allow(
+            "BuyFrom",
+            ["ec2:RunInstances"],
+            [
+                f"arn:{names.partition}:ec2:*::image/*",
+                f"arn:{names.partition}:ec2:*::snapshot/*",
+                *(names.ec2(what) for what in ("image/*", "snapshot/*", "subnet/*", "security-group/*")),
+            ],
+        ),
+        _allow(
+            "BuyTagged",
+            ["ec2:RunInstances"],
+            [
+                names.ec2(f"{what}/*")
+                for what in ("instance", "volume", "network-interface", "spot-instances-request")
+            ],
+            _when("StringEquals", {f"aws:RequestTag/{MANAGED_TAG}": "true"}),
+        ),
+        _deny(
+            "ImdsV2Only",
+            ["ec2:RunInstances"],
+            [names.ec2("instance/*")],
+            _when("StringNotEquals", {"ec2:MetadataHttpTokens": "required"}),
+        ),
+        _allow(
+            "TagWhatIsBought",
+            ["ec2:CreateTags"],
+            [names.ec2("*/*")],
+            _when("StringEquals", {"ec2:CreateAction": "RunInstances"}),
+        ),
+        _allow(
+            "EndOwnMachines",
+            ["ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"],
+            [names.ec2("instance/*")],
+            mine,
+        ),
+        _allow(
+            "PassOneRole",
+            ["iam:PassRole"],
+            [names.role_arn],
+            _when("StringEquals", {"iam:PassedToService": _ec2_service(names)}),
+        ),
+        _allow(
+            "FirstSpotMachine",
+            ["iam:CreateServiceLinkedRole"],
+            [f"arn:{names.partition}:iam::{names.account}:role/aws-service-role/{SPOT_SERVICE}/*"],
+            _when("StringEquals", {"iam:AWSServiceName": SPOT_SERVICE}),
+        ),
+        _allow(
+            "CommandWith",
+            ["ssm:SendCommand"],
+            [_ssm(names, f"document/{COMMAND_DOCUMENT}", account="")],
+        ),
+        _allow("CommandOwnMachines", ["ssm:SendCommand"], [names.ec2("instance/*")], mine),
+        _allow("CancelCommands", ["ssm:CancelCommand"], ["*"]),
+        _allow(
+            "SessionWith",
+            ["ssm:StartSession"],
+            [
+                *(_ssm(names, f"document/{name}", account="") for name in SESSION_DOCUMENTS),
+                _ssm(names, f"document/{SHELL_DOCUMENT}"),
+            ],
+        ),
+        _allow("SessionOnOwnMachines", ["ssm:StartSession"], [names.ec2("instance/*")], mine),
+        *_own_sessions(names),
+        _allow("Bucket", _BUCKET_READS, [names.bucket_arn]),
+        _allow(
+            "Objects",
+            [
+                "s3:GetObject",
+                "s3:PutObject",
+                "s3:DeleteObject",
+                "s3:AbortMultipartUpload",
+                "s3:ListMultipartUploadParts",
+            ],
+            [names.objects("*")],
+        ),
+        _allow(
+            "LookAtRole",
+            ["iam:GetRole", "iam:GetRolePolicy", "iam:GetInstanceProfile"],
+            [names.role_arn, names.profile_arn],
+        ),
+        _allow(
+            "AskWhatIsAllowed",
+            ["iam:SimulatePrincipalPolicy"],
+            [f"arn:{names.partition}:iam::{names.account}:{kind}/*" for kind in ("user", "role")],
+        ),
+    )
+
+
+def _own_sessions(names: Names) -> list[dict[str, Any]]:
+    """One's own sessions: those of users carry the name, those of roles a tag that Systems Manager sets."""
+    actions = ["ssm:ResumeSession", "ssm:TerminateSession"]
+    return [
+        _allow("OwnSessionsOfUser", actions, [_ssm(names, "session/${aws:username}-*")]),
+        _allow(
+            "OwnSessionsOfRole",
+            actions,
+            [_ssm(names, "session/*")],
+            _when("StringLike", {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"}),
+        ),
+    ]
+
+
+def instance_policy(names: Names) -> dict[str, Any]:
+    """What a machine needs: the agent of Systems Manager, reading code, writing below ``runs/``. No delete, no EC2.
+
+    What the training script does with the machine's credentials is bounded by this too. ``s3:ListBucket`` has no
+    condition on the prefix: without it, S3 answers 403 in place of 404 for what is not there yet.
+    """
+    readable = ("agent/*", "blobs/*", "packs/*", "trees/*", "envs/*", "runs/*")
+    return _policy(
+        _allow("SystemsManager", _AGENT_ACTIONS, ["*"]),
+        _allow("Read", ["s3:GetObject"], [names.objects(below) for below in readable]),
+        _allow("List", ["s3:ListBucket"], [names.bucket_arn]),
+        _allow(
+            "WriteRuns",
+            ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            [names.objects("runs/*")],
+        ),
+    )
+
+
+def trust_policy(names: Names) -> dict[str, Any]:
+    """Who may use the machines' role: EC2."""
+    return _policy(
+        {
+            "Sid": "Machines",
+            "Effect": "Allow",
+            "Principal": {"Service": _ec2_service(names)},
+            "Action": "sts:AssumeRole",
+        }
+    )
+
+
+def bucket_policy(names: Names, present: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The bucket's policy: nothing without TLS. Other statements of a ``present`` one stay as they are."""
+    others = [each for each in _statements(present) if each.get("Sid") != TLS_SID]
+    tls = _deny(
+        TLS_SID,
+        ["s3:*"],
+        [names.bucket_arn, f"{names.bucket_arn}/*"],
+        _when("Bool", {"aws:SecureTransport": "false"}),
+    )
+    return {**(present or {"Version": VERSION}), "Statement": [*others, {**tls, "Principal": "*"}]}
+
+
+def _statements(policy: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    found = (policy or {}).get("Statement", [])
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    """Whether two policies say the same: the order of statements, and of lists in them, says nothing."""
+    return one is not None and _normal(one) == _normal(other)
+
+
+def _normal(policy: Mapping[str, Any]) -> list[str]:
+    return sorted(repr(_sorted(each)) for each in _statements(policy))
+
+
+def _sorted(value: Any) -> Any:
+    """A value whose lists are sorted; a list of one is its only element, as IAM itself takes it."""
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in sorted(value.items())}
+    if isinstance(value, list):
+        items = sorted((_sorted(each) for each in value), key=repr)
+        return items[0] if len(items) == 1 else items
+    return value
+
+
+def _ssm(names: Names, what: str, *, account: str | None = None) -> str:
+    return f"arn:{names.partition}:ssm:*:{names.account if account is None else account}:{what}"
+
+
+def _ec2_service(names: Names) -> str:
+    return "ec2.amazonaws.com.cn" if names.partition == "aws-cn" else "ec2.amazonaws.com"
+
+
+def _policy(*statements: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Version": VERSION, "Statement": [dict(each) for each in statements]}
+
+
+def _allow(
+    sid: str, actions: Iterable[str], resources: Iterable[str], when: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    return _statement("Allow", sid, actions, resources, when)
+
+
+def _deny(
+    sid: str, actions: Iterable[str], resources: Iterable[str], when: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    return _statement("Deny", sid, actions, resources, when)
+
+
+def _statement(
+    effect: str, sid: str, actions: Iterable[str], resources: Iterable[str], when: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    made: dict[str, Any] = {"Sid": sid, "Effect": effect, "Action": list(actions), "Resource": list(resources)}
+    return made if when is None else {**made, "Condition": dict(when)}
+
+
+def _when(operator: str, values: Mapping[str, str]) -> dict[str, Any]:
+    return {operator: dict(values)}
