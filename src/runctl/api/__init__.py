@@ -12,6 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runctl.api.account import apply_aws_setup as apply_aws_setup
+    from runctl.api.account import aws_policies as aws_policies
+    from runctl.api.account import aws_terraform as aws_terraform
+    from runctl.api.account import plan_aws_setup as plan_aws_setup
     from runctl.api.cleaning import clean as clean
     from runctl.api.cleaning import debts as debts
     from runctl.api.runtime import Runtime as Runtime
@@ -33,6 +37,7 @@ _HOMES = {
     "train": "training",
     "clean": "cleaning",
     "debts": "cleaning",
+    **dict.fromkeys(("apply_aws_setup", "aws_policies", "aws_terraform", "plan_aws_setup"), "account"),
     **dict.fromkeys(
         (
             "cancel",

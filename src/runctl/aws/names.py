@@ -13,20 +13,32 @@ MANAGED = {MANAGED_TAG: "true"}
 POLICY = "runctl"  # of the inline policy in the role
 
 
+def default_bucket(account: str, region: str) -> str:
+    """What the bucket of an account and region is called when nobody has named one."""
+    return f"runctl-{account}-{region}"
+
+
 @dataclass(frozen=True)
 class Names:
     """The names in one account and region, as the settings have them.
 
-    ``role`` is also the name of the instance profile that holds it. ``partition`` is the first part of every ARN:
-    ``aws``, ``aws-cn``, ``aws-us-gov``.
+    ``profile`` is the instance profile of the machines, ``role`` the role in it: called the same unless somebody made
+    them otherwise. ``partition`` is the first part of every ARN: ``aws``, ``aws-cn``, ``aws-us-gov``.
     """
 
     account: str
     region: str
     bucket: str
     prefix: str
+    profile: str
     role: str
     partition: str = "aws"
+    domain: str = "amazonaws.com"  # what the names of services end with
+
+    @property
+    def default_bucket(self) -> str:
+        """What the bucket is called when nobody has named one."""
+        return default_bucket(self.account, self.region)
 
     @property
     def bucket_arn(self) -> str:
@@ -41,7 +53,7 @@ class Names:
     @property
     def profile_arn(self) -> str:
         """The instance profile's ARN."""
-        return f"arn:{self.partition}:iam::{self.account}:instance-profile/{self.role}"
+        return f"arn:{self.partition}:iam::{self.account}:instance-profile/{self.profile}"
 
     def objects(self, below: str) -> str:
         """The ARN of the objects whose keys, below the prefix, match ``below``."""
@@ -69,11 +81,14 @@ def names(
 
     ``bucket`` and ``role``, where given, come before the settings.
     """
+    profile = role or str(setting("aws.instance_profile"))
     return Names(
         account=account,
         region=region,
-        bucket=bucket or str(setting("aws.bucket") or "") or f"runctl-{account}-{region}",
+        bucket=bucket or str(setting("aws.bucket") or "") or default_bucket(account, region),
         prefix=str(setting("aws.prefix") or "").strip("/"),
-        role=role or str(setting("aws.instance_profile")),
+        profile=profile,
+        role=profile,
         partition=partition,
+        domain="amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com",
     )

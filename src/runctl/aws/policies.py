@@ -266,7 +266,7 @@ def _ssm(names: Names, what: str, *, account: str | None = None) -> str:
 
 
 def _ec2_service(names: Names) -> str:
-    return "ec2.amazonaws.com.cn" if names.partition == "aws-cn" else "ec2.amazonaws.com"
+    return f"ec2.{names.domain}"
 
 
 def _policy(*statements: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,7 +288,12 @@ def _deny(
 def _statement(
     effect: str, sid: str, actions: Iterable[str], resources: Iterable[str], when: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    made: dict[str, Any] = {"Sid": sid, "Effect": effect, "Action": list(actions), "Resource": list(resources)}
+    made: dict[str, Any] = {
+        "Sid": sid,
+        "Effect": effect,
+        "Action": list(actions),
+        "Resource": list(resources),
+    }
     return made if when is None else {**made, "Condition": dict(when)}
 
 

@@ -59,7 +59,17 @@ _QUOTAS: dict[str, tuple[Quota, Quota | None]] = {  # family → (on demand, spo
         Quota("L-E3A00192", "All X Spot Instance Requests"),
     ),
 }
-_LETTERS = {"vt": "g", "g": "g", "gr": "g", "p": "p", "f": "f", "inf": "inf", "trn": "trn", "dl": "dl", "x": "x"}
+_LETTERS = {
+    "vt": "g",
+    "g": "g",
+    "gr": "g",
+    "p": "p",
+    "f": "f",
+    "inf": "inf",
+    "trn": "trn",
+    "dl": "dl",
+    "x": "x",
+}
 _STANDARD_LETTERS = frozenset(("a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"))
 _TYPE = re.compile(r"([a-z]+)(\d+)")
 
@@ -86,4 +96,6 @@ def quota_of(machine_type: str, *, spot: bool) -> Quota | None:
 
 def console(region: str, quota: Quota) -> str:
     """Where a person asks for more."""
-    return f"https://{region}.console.aws.amazon.com/servicequotas/home/services/{SERVICE}/quotas/{quota.code}"
+    return (
+        f"https://{region}.console.aws.amazon.com/servicequotas/home/services/{SERVICE}/quotas/{quota.code}"
+    )

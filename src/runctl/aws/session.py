@@ -6,6 +6,7 @@ the settings ``aws.profile`` and ``aws.region`` come before them.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,17 +34,23 @@ class Identity:
         """The last part of the ARN: a user's name, or ``role/session``."""
         return self.arn.partition("/")[2] or self.arn.rpartition(":")[2]
 
+    @property
+    def root(self) -> bool:
+        """Whether this is the account's root user, who may do everything and cannot be limited."""
+        return self.arn.endswith(":root")
+
 
 class AwsSession:
     """Clients of one account, made at their first use. May be used from several threads.
 
     Args:
-        setting: looks up a setting; ``aws.profile`` and ``aws.region`` are read, empty ones are left to boto3.
+        setting: looks up a setting; ``aws.profile`` and ``aws.region`` are read, empty ones are left to the environment.
     """
 
     def __init__(self, setting: Callable[[str], Any]) -> None:
         self.profile = str(setting("aws.profile") or "")
-        self._region = str(setting("aws.region") or "")
+        # AWS_REGION is the variable of every other AWS tool; boto3 alone reads AWS_DEFAULT_REGION only
+        self._region = str(setting("aws.region") or os.environ.get("AWS_REGION", ""))
         self._lock = threading.RLock()
         self._clients: dict[tuple[str, str], Any] = {}
         self.identity: Identity | None = None  # once somebody has asked

@@ -55,13 +55,17 @@ class StepProgress(Event):
 
 @dataclass(frozen=True)
 class StepFinished(Event):
-    """A step ended well. ``skipped``: nothing had to be done (a cached environment, an unchanged tree)."""
+    """A step ended well. ``skipped``: nothing had to be done (a cached environment, an unchanged tree).
+
+    ``warned``: it ended well, and ``summary`` is something somebody should look at.
+    """
 
     kind = "step.finished"
     step: str
     seconds: float
     summary: str = ""
     skipped: bool = False
+    warned: bool = False
 
 
 @dataclass(frozen=True)

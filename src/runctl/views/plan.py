@@ -21,6 +21,13 @@ _SECTIONS = (
     ("$", "Costs", ""),
     ("!", "Mind", "warn"),
 )
+CHANGES = (  # of a plan that changes an account
+    ("=", "Is as it should be, or stays", ""),
+    ("+", "Creates", "good"),
+    ("~", "Changes", "warn"),
+    ("x", "Removes", "bad"),
+    ("!", "Mind", "warn"),
+)
 
 
 class Line(Protocol):
@@ -50,7 +57,14 @@ class Planned(Protocol):
         """Everything apply will do."""
 
 
-def render(plan: Planned, *, width: int = 80, verbose: bool = False, style: Style | None = None) -> str:
+def render(
+    plan: Planned,
+    *,
+    width: int = 80,
+    verbose: bool = False,
+    style: Style | None = None,
+    sections: Sequence[tuple[str, str, str]] = _SECTIONS,
+) -> str:
     """The plan in sections, without a line break at the end.
 
     Paths and commands are never cut, so that they can be copied. Lists of files sent and left out stop after ``FEW``
@@ -59,7 +73,7 @@ def render(plan: Planned, *, width: int = 80, verbose: bool = False, style: Styl
     style = style or Style(color=False)
     lines = plan.lines()
     out = [f"Plan for {style.paint(text.safe(plan.name), 'bold')}"]
-    for symbol, heading, look in _SECTIONS:
+    for symbol, heading, look in sections:
         section = [line for line in lines if line.symbol == symbol]
         if section:
             out += ["", heading, *_section(section, width=width, verbose=verbose, style=style, look=look)]

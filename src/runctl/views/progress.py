@@ -23,7 +23,7 @@ STEADY = 1.6  # how much faster one half of the window may be than the other in 
 
 @dataclass
 class Step:
-    """One step as far as it is known. ``state``: running, done, skipped, failed."""
+    """One step as far as it is known. ``state``: running, done, warned, skipped, failed."""
 
     name: str
     title: str
@@ -121,7 +121,8 @@ class Steps:
                 return step
             case events.StepFinished(step=name):
                 step = self._named(name, now)
-                step.end("skipped" if event.skipped else "done", event.seconds, event.summary, now)
+                state = "skipped" if event.skipped else "warned" if event.warned else "done"
+                step.end(state, event.seconds, event.summary, now)
                 return step
             case events.StepFailed(step=name):
                 step = self._named(name, now)

@@ -82,6 +82,7 @@ def _rows(
 def _ended(step: Step, *, width: int, style: Style) -> str:
     mark, look = {
         "done": (style.done, "good"),
+        "warned": (style.warned, "warn"),
         "skipped": (style.skipped, "dim"),
         "failed": (style.failed, "bad"),
     }[step.state]
@@ -90,7 +91,7 @@ def _ended(step: Step, *, width: int, style: Style) -> str:
     used = max(_title_width(width), text.cells(title)) if wide else text.cells(title)
     room = width - 4 - used - 2 - max(_CLOCK, len(spent) + 1)
     summary = text.head(text.safe(step.summary), room, ellipsis=style.ellipsis) if room >= 8 else ""
-    shown = style.paint(summary, "bad" if step.state == "failed" else "dim")
+    shown = style.paint(summary, look if step.state in ("failed", "warned") else "dim")
     return _row(
         (mark, look), title, (shown, text.cells(summary)), spent, width=width, style=style, columns=wide
     )

@@ -32,6 +32,7 @@ class Style:
         self.color = color
         self.unicode = unicode
         self.done, self.failed, self.skipped, self.waiting = "✓✗○…" if unicode else "+x-:"
+        self.warned = "!"
         self.frames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if unicode else "|/-\\"
         self.ellipsis = text.ELLIPSIS if unicode else "..."
         self.dot = " · " if unicode else ", "

@@ -45,7 +45,7 @@ def closing(
     spent = [
         f"{text.safe(step.title)} {text.brief(step.seconds)}"
         for step in steps
-        if step.state in ("done", "failed") and step.seconds >= _NOTICED
+        if step.state in ("done", "warned", "failed") and step.seconds >= _NOTICED
     ]
     for label, body in (
         ("because", text.wrap(text.safe(ended.reason), room)),

@@ -69,6 +69,8 @@ def step_line(step: Step, *, now: float, style: Style) -> str:
         case "done":
             tail = f", {summary}" if summary else ""
             return f"{name}: {style.paint('done', 'good')} in {text.brief(step.seconds)}{tail}"
+        case "warned":
+            return f"{name}: {style.paint('done', 'warn')} in {text.brief(step.seconds)}, {summary}"
         case "skipped":
             return f"{name}: nothing to do" + (f", {summary}" if summary else "")
         case "failed":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import (
     aws,
+    aws_account,
     checkpoints,
     environment,
     machine,
@@ -39,6 +40,7 @@ CATALOGUE: dict[str, Known] = {
         checkpoints,
         sandbox,
         aws,
+        aws_account,
         stores,
     )
     for code, entry in area.ENTRIES.items()

@@ -134,7 +134,12 @@ ENTRIES = {
         errors.AccessError,
         what="{who} may not do {action}",
         why="on {resource}: {because}",
-        fix=("let whoever owns the account allow {action} on {resource}", "check who asks:", _WHO_AM_I),
+        fix=(
+            "let whoever owns the account allow {action} on {resource}; this prints all that runctl needs:",
+            "  runctl aws setup --print policy",
+            "check who asks:",
+            _WHO_AM_I,
+        ),
         explain=(
             "AWS refused one action. The error names it, the resource, and as far as AWS says it, whether no policy "
             "allows it or one forbids it (your own, the organisation's, the bucket's). Where you may use "
@@ -145,7 +150,11 @@ ENTRIES = {
         errors.AccessError,
         what="{who} may not give the instance its role",
         why="iam:PassRole on {resource}: {because}",
-        fix=("let whoever owns the account allow iam:PassRole on {resource}", _WHO_AM_I),
+        fix=(
+            "let whoever owns the account allow iam:PassRole on {resource}; this prints all that runctl needs:",
+            "  runctl aws setup --print policy",
+            _WHO_AM_I,
+        ),
         explain=(
             "An instance that acts with a role needs somebody who may pass that role on. It is an action of its own, "
             "iam:PassRole, best allowed for that one role and the service ec2.amazonaws.com alone."
@@ -232,7 +241,11 @@ ENTRIES = {
         errors.UsageError,
         what="the instance profile cannot be used",
         why="{detail}",
-        fix=("  aws iam list-instance-profiles", "  runctl config set aws.instance_profile NAME"),
+        fix=(
+            "make it, or name another:",
+            "  runctl aws setup",
+            "  runctl config set aws.instance_profile NAME",
+        ),
         explain=(
             "Machines that runctl buys act with a role, given to them through an instance profile: it lets them read "
             "the code, keep the checkpoints and answer Systems Manager. The profile that the setting "
@@ -301,7 +314,7 @@ ENTRIES = {
         errors.UsageError,
         what="the bucket does not exist",
         why="{detail}",
-        fix=("  aws s3 ls", "  runctl config set aws.bucket NAME"),
+        fix=("make it, or name another:", "  runctl aws setup", "  runctl config set aws.bucket NAME"),
         explain=(
             "Code, records and checkpoints of runs go through a bucket, runctl-ACCOUNT-REGION unless the setting "
             "aws.bucket names another. There is none of that name in the account that asks."
