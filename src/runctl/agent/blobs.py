@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+from contextlib import contextmanager
 from hashlib import sha256
 
 from runctl.agent import processes
@@ -12,7 +14,7 @@ from runctl.agent.home import Home, free_bytes, make_folder
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from runctl.agent.wire import Input
@@ -66,31 +68,58 @@ def _header(line: bytes) -> tuple[str, int]:
     return digest, int(size)
 
 
+def is_here(digest: str, *, home: Home) -> bool:
+    """Whether the content is here."""
+    return os.path.exists(home.blob(digest))
+
+
+def keep(digest: str, data: bytes, *, home: Home) -> None:
+    """Keep a verified content. Safe to repeat, and from several threads and processes."""
+    with _incoming(digest, home) as fd:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+
 def _receive_one(source: Input, digest: str, size: int, *, home: Home) -> None:
-    target = home.blob(digest)
-    if os.path.exists(target):
+    if is_here(digest, home=home):
         _copy(source, size, -1)
         return
-    make_folder(os.path.dirname(target))
-    make_folder(home.incoming)
-    part = os.path.join(home.incoming, "%d.%s" % (os.getpid(), digest))
     try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o400)
-        try:
-            found = _copy(source, size, fd)
-        finally:
-            os.close(fd)
-        _verify(found, digest)
-        os.rename(part, target)
+        with _incoming(digest, home) as fd:
+            _verify(_copy(source, size, fd), digest)
     except OSError as error:
-        _forget(part)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = free_bytes(home.path)
             raise AgentFailure("disk-full", path=home.path, free_bytes=free, needed_bytes=size) from error
         raise
+
+
+@contextmanager
+def _incoming(digest: str, home: Home) -> Iterator[int]:
+    """A file to write a content into; it gets its name when the block ends well, and is gone otherwise."""
+    target = home.blob(digest)
+    part = os.path.join(home.incoming, "%d.%d.%s" % (os.getpid(), threading.get_ident(), digest))
+    fd = _created(part, target, home)
+    try:
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+        os.rename(part, target)
     except BaseException:
         _forget(part)
         raise
+
+
+def _created(part: str, target: str, home: Home) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    make_folder(os.path.dirname(target))
+    try:
+        return os.open(part, flags, 0o400)
+    except FileNotFoundError:
+        make_folder(home.incoming)
+        return os.open(part, flags, 0o400)
 
 
 def _verify(found: str, digest: str) -> None:

@@ -40,6 +40,8 @@ class Home:
         self.path = os.path.abspath(path)
         self.blobs = os.path.join(self.path, "blobs")
         self.incoming = os.path.join(self.blobs, "incoming")
+        self.recipes = os.path.join(self.path, "recipes")
+        self.trees = os.path.join(self.path, "trees")
         self.runs = os.path.join(self.path, "runs")
         self.lock = os.path.join(self.path, "launch.lock")
 

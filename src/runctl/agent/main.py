@@ -76,6 +76,16 @@ def _receive(_request: dict[str, Any], source: wire.Input, home: Home, _digest: 
     return blobs.receive(source, home=home)
 
 
+def _fetch(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
+    from runctl.agent import fetch, store  # noqa: PLC0415
+
+    place = store.open_store(wire.field(request, "store", dict))
+    found = fetch.fetch(
+        wire.field(request, "tree", str), place, home=home, progress=lambda _done, _total: None
+    )
+    return {"files": found.files, "bytes": found.content, "read": found.read}
+
+
 def _launch(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
     from runctl.agent import launch  # noqa: PLC0415
 
@@ -121,6 +131,7 @@ def _checkpoints(request: dict[str, Any], _source: wire.Input, home: Home, _dige
 HANDLERS: dict[str, Handler] = {
     "probe": _probe,
     "receive": _receive,
+    "fetch": _fetch,
     "launch": _launch,
     "follow": _follow,
     "status": _status,

@@ -6,6 +6,7 @@ they are still there, and sends the rest. Two clients at once disturb nothing: o
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -175,6 +176,7 @@ class _Sending:
         self._known = known
         self._doing = doing
         self._made: list[Block] = []
+        self._counting = threading.Lock()
         self._recipes: dict[str, tuple[str, ...]] = {}
         self.files = self.content = self.sent = self.objects = 0
 
@@ -245,7 +247,7 @@ class _Sending:
 
     def _send_packs(self, plan: Sequence[Sequence[Sequence[Piece]]], cancel: CancelToken) -> None:
         """Read, compress and send packs side by side; at most ``_WORKERS`` of them are in memory."""
-        waiting = deque(plan)
+        waiting, telling = deque(plan), threading.Lock()
         total, done = self.content, 0
 
         def work(token: CancelToken) -> None:
@@ -259,9 +261,10 @@ class _Sending:
                 body, blocks = packs.pack(pieces, self._read, level=_LEVEL)
                 self._put(f"packs/{blocks[0].pack}", body, token)
                 self._memory.add_pack(blocks[0].pack, blocks)
-                self._made += blocks
-                done += sum(piece.size for block in pieces for piece in block)
-                self._doing.progress(done, total, unit="bytes", item=self._path(pieces[-1][-1].file))
+                with telling:
+                    self._made += blocks
+                    done += sum(piece.size for block in pieces for piece in block)
+                    self._doing.progress(done, total, unit="bytes", item=self._path(pieces[-1][-1].file))
 
         with together(cancel) as scope:
             for _ in range(min(_WORKERS, len(waiting))):
@@ -275,8 +278,9 @@ class _Sending:
 
     def _put(self, key: str, data: bytes, cancel: CancelToken) -> None:
         self._store.put(key, data, cancel=cancel)
-        self.sent += len(data)
-        self.objects += 1
+        with self._counting:
+            self.sent += len(data)
+            self.objects += 1
 
     def _blocks(self, entries: Iterable[Mapping[str, Any]], base: TreeObject | None) -> tuple[Block, ...]:
         """The blocks that hold the pieces of ``entries``, without those that the base names already."""

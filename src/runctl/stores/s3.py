@@ -11,14 +11,13 @@ import base64
 import contextlib
 import itertools
 import os
-import threading
 import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from runctl.aws.calls import AwsCalls
-from runctl.core.cancel import CancelToken, together
+from runctl.core.cancel import limited, together
 from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError
 from runctl.core.ports import Stored
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from runctl.core.cancel import CancelToken
     from runctl.core.ports import Surroundings
 
 _CHUNK: Final = 1 << 18  # bytes between two looks at the token
@@ -134,12 +134,8 @@ class S3Store:
         try:
             yield upload
         except BaseException:
-            undo = CancelToken()  # the one that was set must not stop this
-            limit = threading.Timer(_ABORT_SECONDS, undo.cancel)
-            limit.start()
-            with contextlib.suppress(Exception):  # what failed before is what has to be told
+            with limited(cancel, _ABORT_SECONDS) as undo, contextlib.suppress(Exception):
                 self._aws.call("s3", "abort_multipart_upload", cancel=undo, **where, UploadId=upload)
-            limit.cancel()
             raise
 
     def _complete(

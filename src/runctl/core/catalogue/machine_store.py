@@ -37,6 +37,17 @@ ENTRIES = {
         ),
         transient=True,
     ),
+    "tree-object": Known(
+        errors.AgentError,
+        what="what the store says about the project's files cannot be understood",
+        why="{detail}",
+        fix=("run the same command again",),
+        explain=(
+            "The list of a project's files and of where their contents lie is one object of the store. It is damaged, "
+            "or was written by a version of runctl that this one does not know. Remove it there (its name begins with "
+            "`trees/`); the next command writes it anew."
+        ),
+    ),
     "store-unreachable": Known(
         errors.UnreachableError,
         what="the machine cannot reach {host}",
