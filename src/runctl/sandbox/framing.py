@@ -128,7 +128,9 @@ class Body:
 
     def __init__(self, connection: Source, length: int | None, *, expects: bool) -> None:
         self._connection = connection
-        self._continue = expects and length != 0
+        self._continue = (
+            expects  # of an empty body too, as S3 does: some clients wait for it before they go on
+        )
         self.length = length
         self.trailers = http.Headers()
         self.done = length == 0

@@ -16,7 +16,17 @@ from urllib.parse import quote, unquote
 if TYPE_CHECKING:
     from runctl.sandbox.http import Request
 
-__all__ = ["EMPTY_SHA256", "Identity", "SignatureRefused", "Unsigned", "scope_of", "verify"]
+__all__ = [
+    "EMPTY_SHA256",
+    "UNSIGNED",
+    "Identity",
+    "SignatureRefused",
+    "Unsigned",
+    "scope_of",
+    "unknown_key",
+    "unsupported",
+    "verify",
+]
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -116,11 +126,7 @@ def verify(request: Request, lookup: Lookup, now: float, *, body: bytes | None =
     _check_time(claim, now)
     secret = lookup(claim.access_key, claim.token)
     if secret is None:
-        raise SignatureRefused(
-            "InvalidAccessKeyId",
-            "The AWS Access Key Id you provided does not exist in our records.",
-            AWSAccessKeyId=claim.access_key,
-        )
+        raise unknown_key(claim.access_key)
     payload = _payload(request, claim, body)
     canonical = _canonical_request(request, claim, payload)
     to_sign = f"{ALGORITHM}\n{claim.stamp}\n{claim.scope}\n{hashlib.sha256(canonical).hexdigest()}"
@@ -140,6 +146,15 @@ def verify(request: Request, lookup: Lookup, now: float, *, body: bytes | None =
             CanonicalRequest=canonical.decode("utf-8", "replace"),
         )
     return identity
+
+
+def unknown_key(access_key: str) -> SignatureRefused:
+    """The refusal of a key that nobody has."""
+    return SignatureRefused(
+        "InvalidAccessKeyId",
+        "The AWS Access Key Id you provided does not exist in our records.",
+        AWSAccessKeyId=access_key,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -164,16 +179,21 @@ def _claim(request: Request) -> _Claim:
     if authorization.startswith(ALGORITHM):
         return _header_claim(request, authorization)
     if authorization or "AWSAccessKeyId=" in request.query:
-        raise SignatureRefused(
-            "InvalidRequest",
-            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-            status=400,
-        )
+        raise unsupported()
     if "X-Amz-" in request.query and (
         "X-Amz-Algorithm=" in request.query or "X-Amz-Signature=" in request.query
     ):
         return _query_claim(request)
     raise Unsigned
+
+
+def unsupported() -> SignatureRefused:
+    """The refusal of a request that is signed in a way that is not taken here."""
+    return SignatureRefused(
+        "InvalidRequest",
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+        status=400,
+    )
 
 
 def _header_claim(request: Request, authorization: str) -> _Claim:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runctl.sandbox import sigv4
+from runctl.sandbox import sigv2, sigv4
 from runctl.sandbox.http import Request, Response
 from runctl.sandbox.s3 import attributes, buckets, lifecycle, listing, multipart, objects
 from runctl.sandbox.s3.address import operation_of, query_of, target_of
@@ -123,7 +123,10 @@ class S3:
             self._swept = now // HOUR
             self._sweeping = asyncio.create_task(self.sweep(now))
         bucket_name, key, host_region = target_of(request, self._domains)
-        identity = sigv4.verify(request, self._lookup, now)
+        if sigv2.claimed(request, key):
+            identity = sigv2.verify(request, self._lookup, now, bucket=bucket_name)
+        else:
+            identity = sigv4.verify(request, self._lookup, now)
         query = query_of(request)
         call.action = _named(operation_of(request, bucket_name, key, query))
         if identity.service != "s3":
@@ -153,11 +156,13 @@ def _named(operation: str) -> str:
 def _check_region(bucket: Bucket, identity: sigv4.Identity, host_region: str) -> None:
     """A bucket answers in its own region only, and says which that is."""
     where = {"x-amz-bucket-region": bucket.region}
+    if not identity.region and bucket.region not in sigv2.REGIONS:
+        raise sigv4.unsupported()
     if host_region and host_region != bucket.region:
         raise S3Error(
             "PermanentRedirect", headers=where, Bucket=bucket.name,
             Endpoint=f"{bucket.name}.s3.{bucket.region}.amazonaws.com",
         )  # fmt: skip
-    if identity.region != bucket.region:
+    if identity.region and identity.region != bucket.region:
         message = f"The authorization header is malformed; the region '{identity.region}' is wrong; expecting '{bucket.region}'"
         raise S3Error("AuthorizationHeaderMalformed", message, headers=where, Region=bucket.region)
