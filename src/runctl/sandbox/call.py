@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from runctl.sandbox.http import Request, Response
+    from runctl.sandbox.instances.machines import Machines
     from runctl.sandbox.sigv4 import Identity
     from runctl.sandbox.state import State
     from runctl.sandbox.weather import Weather
@@ -67,84 +67,6 @@ class InstanceFacts(NamedTuple):
     address: str
 
 
-class Machines(Protocol):
-    """Where instances run. Every call may be repeated; an unknown id is no error for ``stop`` and ``terminate``.
-
-    ``on_shutdown`` is set by its user: called with an id, on the loop, when a guest powers itself off or dies.
-    """
-
-    on_shutdown: Callable[[str], None] | None
-
-    @property
-    def weaker(self) -> tuple[str, ...]:
-        """What is less than an instance of its own here, a sentence each; empty in namespaces."""
-
-    async def boot(
-        self,
-        instance: str,
-        *,
-        image_disk: Path | None,
-        user_data: bytes,
-        instance_type: str,
-        tags: Mapping[str, str],
-        address: str,
-        profile: str,
-        spot: bool,
-        region: str,
-        zone: str,
-        image_id: str,
-    ) -> None:
-        """Starts the instance for the first time; returns when its PID 1 runs. Raises OSError."""
-
-    async def start(self, instance: str) -> None:
-        """Starts a stopped instance on its disk."""
-
-    async def stop(self, instance: str) -> None:
-        """Asks the guest to end, then ends it; the disk stays."""
-
-    async def reboot(self, instance: str) -> None:
-        """The guest ends and begins again on its disk."""
-
-    async def terminate(self, instance: str) -> None:
-        """Ends the guest and deletes its disk."""
-
-    async def kill(self, instance: str) -> None:
-        """Ends the guest without any notice, as failing hardware does; the disk stays."""
-
-    def notice(self, instance: str, action: str, at: float) -> None:
-        """IMDS tells of ``action`` ("terminate", "stop") at ``at``, seconds since the epoch."""
-
-    def rebalance(self, instance: str) -> None:
-        """IMDS recommends a rebalance from now on."""
-
-    def retag(self, instance: str, tags: Mapping[str, str]) -> None:
-        """The instance's tags are now these."""
-
-    async def fill_disk(self, instance: str, *, full: bool) -> None:
-        """Writes in the instance fail with ENOSPC while ``full``."""
-
-    async def snapshot_disk(self, instance: str) -> Path:
-        """A copy of the instance's disk, for images; lives in the state folder until the sandbox ends."""
-
-    def console(self, instance: str) -> bytes:
-        """What the instance wrote to its console. Raises FileNotFoundError for one that is not there."""
-
-    async def attach_volume(self, instance: str, volume_id: str, device: str, *, gib: int) -> None:
-        """The volume appears in the instance; the first time it is empty and `gib` GiB large."""
-
-    async def detach_volume(self, instance: str, volume_id: str) -> None:
-        """Takes the volume out of the instance; its bytes stay."""
-
-    async def delete_volume(self, volume_id: str) -> None:
-        """Deletes the bytes of a volume or snapshot."""
-
-    async def copy_volume(self, source: str, target: str) -> None:
-        """The bytes of one volume or snapshot become another's."""
-
-    async def close(self) -> None:
-        """Ends every instance and gives back all it held of the host."""
-
-
 class Directory(Protocol):
     """Who looks up instances (implemented by ``ec2_rules.Ec2``)."""
 
@@ -162,7 +84,7 @@ class Cloud:
     state: State
     weather: Weather
     services: dict[str, Service] = field(default_factory=dict)
-    machines: Any = None  # ``Machines``, once they are ready
+    machines: Machines | None = None  # once they are ready
     ec2: Directory | None = None
     resets: list[Callable[[], Any]] = field(default_factory=list)  # called by reset, awaited when awaitable
     settings: dict[str, str] = field(default_factory=dict)  # --set NAME=VALUE of ``runctl sandbox up``

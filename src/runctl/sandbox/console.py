@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from runctl.sandbox.call import Call, Cloud, Service
     from runctl.sandbox.http import Request
 
-KEPT = 64 * 1024  # bytes of the end that the service keeps
-
 
 class Console:
     """EC2 with consoles; has the interface of what it wraps."""
@@ -24,17 +22,18 @@ class Console:
         self._inner = inner
 
     async def handle(self, request: Request, call: Call) -> Response | None:
-        """Answers GetConsoleOutput of an instance that is there, passes on the rest."""
-        if call.action == "GetConsoleOutput" and self._cloud.machines is not None:
+        """Answers GetConsoleOutput of an instance that was ever there, passes on the rest."""
+        machines, ec2 = self._cloud.machines, self._cloud.ec2
+        if call.action == "GetConsoleOutput" and machines is not None and ec2 is not None:
             instance = dict(parse_qsl(call.body.decode("utf-8", "replace"))).get("InstanceId", "")
-            try:
-                output = self._cloud.machines.console(instance)[-KEPT:]
-            except FileNotFoundError:
-                return await self._inner.handle(request, call)  # it knows how to refuse
-            return Response(
-                200, {"Content-Type": "text/xml;charset=UTF-8"}, document(instance, output, call.request_id)
-            )
-        return await self._inner.handle(request, call)
+            if ec2.describe(instance) is not None:
+                try:
+                    output = machines.console(instance)
+                except FileNotFoundError:  # it never came to boot
+                    output = b""
+                body = document(instance, output, call.request_id)
+                return Response(200, {"Content-Type": "text/xml;charset=UTF-8"}, body)
+        return await self._inner.handle(request, call)  # which knows how to refuse
 
 
 def document(instance: str, output: bytes, request_id: str) -> bytes:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runctl.sandbox.call import Cloud
+    from runctl.sandbox.instances.machines import Machines
     from runctl.sandbox.moto_services import Moto
     from runctl.sandbox.weather import Rule
 
@@ -196,8 +197,8 @@ class Ec2:
         await self.moto.run(change)
 
     @property
-    def machines(self) -> Any:
-        """Where instances run (``call.Machines``)."""
+    def machines(self) -> Machines:
+        """Where instances run."""
         assert self.cloud.machines is not None
         return self.cloud.machines
 
@@ -253,7 +254,7 @@ class Ec2:
             elif rule.kind == "die":
                 await self._die(tracked)
             else:
-                await self.machines.fill_disk(tracked.id, full=rule.kind == "disk-full")
+                self.machines.fill_disk(tracked.id, full=rule.kind == "disk-full")
         return [each.id for each in met]
 
     def _targets(self, rule: Rule) -> list[Tracked]:

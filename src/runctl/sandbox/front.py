@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 
 from runctl.sandbox import sigv4
 from runctl.sandbox.call import BODY_LIMIT, ApiError, Call
-from runctl.sandbox.http import BodyTooLarge, Response
+from runctl.sandbox.framing import BadRequest
+from runctl.sandbox.http import BodyTooLarge, ClientGone, Response
 from runctl.sandbox.refusals import refuse
 from runctl.sandbox.s3 import S3
 
@@ -73,6 +74,13 @@ class Front:
             return refuse(
                 request, call, "RequestEntityTooLarge", f"a request is at most {BODY_LIMIT} bytes", 413
             )
+        except (ClientGone, BadRequest):
+            raise
+        except Exception as error:
+            log.exception("%s %s failed", call.service, call.action)
+            code = "InternalError" if call.service in ("ec2", "s3") else "InternalFailure"
+            place = self._cloud.state.folder / "log"
+            return refuse(request, call, code, f"the sandbox failed: {error!r}; more in {place}", 500)
 
     def _call(self, request: Request) -> Call:
         state = self._cloud.state

@@ -83,7 +83,14 @@ class Moto:
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """Run ``work`` in moto's thread and give its result."""
-        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+
+        def guarded() -> Any:
+            try:
+                return work()
+            except StopIteration as error:  # no future takes one: whoever waits would wait for ever
+                raise LookupError("moto found no such thing") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self.thread, guarded)
 
     async def handle(self, request: Request, call: Call) -> Response:
         """Answer a call of a service in ``MODULES``."""

@@ -93,7 +93,8 @@ class Sandbox:
         for each in cloud.resets:
             await _maybe(each())
         await self.hosts.close()
-        await cloud.machines.reset()
+        if cloud.machines is not None:
+            await cloud.machines.reset()
         self._s3.close()
         await asyncio.to_thread(shutil.rmtree, cloud.state.path("s3"), ignore_errors=True)
         self._open_s3()

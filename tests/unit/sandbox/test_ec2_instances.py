@@ -189,6 +189,36 @@ def test_an_instance_dies_without_notice(box: SandboxBox) -> None:
     assert found["StateReason"]["Code"] == "Server.InternalError"
 
 
+def test_the_console_outlives_its_instance(box: SandboxBox) -> None:
+    [one] = box.launch(UserData="#!/bin/sh\necho last words\n")
+    box.wait(one, "running")
+    ec2 = box.client("ec2")
+    until(lambda: "last words" in ec2.get_console_output(InstanceId=one)["Output"])
+    ec2.terminate_instances(InstanceIds=[one])
+    box.wait(one, "terminated")
+    assert "last words" in ec2.get_console_output(InstanceId=one)["Output"]
+    with pytest.raises(ClientError) as refused:
+        ec2.get_console_output(InstanceId="i-0123456789abcdef0")
+    assert code_of(refused) == "InvalidInstanceID.NotFound"
+
+
+def test_a_full_disk_befalls_the_running_instances(box: SandboxBox) -> None:
+    [one] = box.launch()
+    box.wait(one, "running")
+    assert met(box.weather("disk-full")) == [one]
+    assert met(box.weather("disk-free", "--instance", one)) == [one]
+
+
+def test_a_failure_of_the_sandbox_is_told_in_the_words_of_the_service(box: SandboxBox) -> None:
+    groups = box.client("autoscaling")
+    with pytest.raises(ClientError) as refused:  # moto falls over this one
+        groups.terminate_instance_in_auto_scaling_group(
+            InstanceId="i-0123456789abcdef0", ShouldDecrementDesiredCapacity=True
+        )
+    assert code_of(refused) == "InternalFailure"
+    assert str(box.base) in str(refused.value)  # where its log is
+
+
 def test_terminating_while_it_boots_leaves_nothing_running(box: SandboxBox) -> None:
     [one] = box.launch()
     box.client("ec2").terminate_instances(InstanceIds=[one])

@@ -27,6 +27,7 @@ log = logging.getLogger("runctl.sandbox.instances")
 
 GIB = 1 << 30
 VOLUME_GIB = 8  # of a volume whose size nobody said
+CONSOLE_KEPT = 64 * 1024  # bytes of the end, which EC2 keeps of a terminated instance too
 AGENT_LOG = "/var/log/amazon/ssm/amazon-ssm-agent.log"
 
 
@@ -56,6 +57,7 @@ class Machines:
         self._ending: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._last_words: dict[str, bytes] = {}  # consoles of those that are gone
         self._images = 0
         self._chosen: Ground | None = None
         self.boot_seconds = boot_seconds
@@ -121,6 +123,7 @@ class Machines:
         async with self._locks.setdefault(instance, asyncio.Lock()):
             await asyncio.to_thread(disk.create, facts.folder, base)
             self._all[instance] = facts
+            self._last_words.pop(instance, None)
             try:
                 await self._boot(facts)
             except BaseException:
@@ -204,6 +207,7 @@ class Machines:
         await self._end(instance, politely=True)
         for volume in list(facts.volumes):
             await self.detach_volume(instance, volume)
+        self._last_words[instance] = self.console(instance)
         self._all.pop(instance, None)
         self._locks.pop(instance, None)
         await asyncio.to_thread(disk.remove, facts.folder)
@@ -236,9 +240,11 @@ class Machines:
         self._go(fill())
 
     def console(self, instance: str) -> bytes:
-        """What the instance wrote to its console since it was made. Raises FileNotFoundError."""
+        """The end of what the instance wrote to its console, also once it is gone. Raises FileNotFoundError."""
+        if instance in self._last_words:
+            return self._last_words[instance]
         path = self._find(instance).folder / "console.log"
-        return path.read_bytes() if path.exists() else b""
+        return path.read_bytes()[-CONSOLE_KEPT:] if path.exists() else b""
 
     def services(self, instance: str) -> list[dict[str, Any]]:
         """The programs that run in an instance as long as it is up. Raises FileNotFoundError."""
@@ -309,6 +315,7 @@ class Machines:
     async def reset(self) -> None:
         """Terminates every instance and deletes all images and volumes."""
         await asyncio.gather(*(self.terminate(each) for each in list(self._all)))
+        self._last_words.clear()
         for image in self._layout.images.iterdir():
             if image.name != "base":
                 await asyncio.to_thread(disk.remove, image)

@@ -46,21 +46,22 @@ class Forward:
 
     async def start(self, port: int = 0) -> None:
         """Listens on `port` (0: any free one). Raises OSError when it is taken."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # a task of our own: of one that asyncio's server makes, Python 3.11 logs the cancel as a failure
+        task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there = await asyncio.open_connection(sock=await self._dial())
         except OSError:
             writer.transport.abort()  # refused, as by a machine where nobody listens
         else:
             await both_ways((reader, writer), there)
-        finally:
-            self._tasks.discard(task)
 
     async def close(self) -> None:
         """Stops listening and cuts what is open. Safe to repeat."""
