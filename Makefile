@@ -35,7 +35,7 @@ check: .venv/.ready ## format, lint, types, import rules, dead code, the agent's
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/vulture
-	$(BIN)/vermin --quiet --no-tips --violations --target=3.8- --backport dataclasses --backport typing src/runctl/agent src/runctl/formats
+	$(BIN)/vermin --quiet --no-tips --violations --target=3.8- --backport dataclasses --backport typing src/runctl/agent src/runctl/formats src/runctl/transports/ssm/machine
 
 fix: .venv/.ready ## format and mend what the linter can
 	$(BIN)/ruff format .

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from runctl.core.ports import Provider, Store, Surroundings, Transport
 
 PROVIDERS = {"local": "runctl.providers.local:LocalProvider"}
-TRANSPORTS = {"local": "runctl.transports.local:LocalTransport"}
+TRANSPORTS = {
+    "local": "runctl.transports.local:LocalTransport",
+    "ssm": "runctl.transports.ssm.transport:SsmTransport",
+}
 STORES = {  # by the scheme of their URLs
     "file": "runctl.stores.directory:DirectoryStore",
     "s3": "runctl.stores.s3:S3Store",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.ssmworld import SsmWorld, ssm_world
 
 from runctl.core.model import Endpoint
 from runctl.core.ports import Transport
@@ -23,3 +25,25 @@ class TestLocal(TransportSuite):
         folder = tmp_path / "there"
         folder.mkdir()
         return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SsmWorld]:
+    with ssm_world(tmp_path_factory.mktemp("ssm")) as world:
+        world.boot()
+        yield world
+
+
+@pytest.fixture
+def instance(world: SsmWorld) -> str:
+    world.blow("clear")
+    return world.only()
+
+
+class TestSsmSessions(TestLocal):
+    """An instance whose files are here, through a relay and two sessions."""
+
+    @pytest.fixture
+    def transport(self, world: SsmWorld, instance: str) -> Iterator[Transport]:
+        with world.transport(instance) as transport:
+            yield transport

@@ -109,15 +109,23 @@ class TransportSuite:
     def test_cancel_ends_the_command_there_and_the_wait_here(self, transport: Transport, there: Path) -> None:
         """Within two seconds, and nothing goes on running."""
         cancel, mark = CancelToken(), there / "mark"
-        threading.Timer(0.3, cancel.cancel).start()
-        begun = time.monotonic()
+        cancelled = []
+
+        def cancel_once_it_runs() -> None:
+            limit = time.monotonic() + 30
+            while not mark.exists() and time.monotonic() < limit:
+                time.sleep(0.02)
+            cancelled.append(time.monotonic())
+            cancel.cancel()
+
+        threading.Thread(target=cancel_once_it_runs, daemon=True).start()
         try:
             transport.exec(["sh", "-c", f"while :; do date > '{mark}'; sleep 0.05; done"], cancel=cancel)
         except Cancelled:
             pass
         else:
             raise AssertionError("a cancelled command must raise Cancelled")
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - cancelled[0] < 3
         deadline = time.monotonic() + 5
         before = None
         while before != (before := mark.stat().st_mtime_ns) and time.monotonic() < deadline:

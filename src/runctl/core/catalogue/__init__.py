@@ -18,6 +18,7 @@ from runctl.core.catalogue import (
     project,
     runs,
     sandbox,
+    ssm,
     stores,
     usage,
 )
@@ -41,6 +42,7 @@ CATALOGUE: dict[str, Known] = {
         sandbox,
         aws,
         aws_account,
+        ssm,
         stores,
     )
     for code, entry in area.ENTRIES.items()

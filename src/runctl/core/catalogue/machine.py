@@ -201,6 +201,16 @@ ENTRIES = {
             "the agent. After an upgrade of Python, reinstall runctl so that it points at the new interpreter."
         ),
     ),
+    "file-not-copied": Known(
+        errors.AgentError,
+        what="{path} could not be copied between this computer and {machine}",
+        why="{detail}",
+        fix=("check that the file is there, and that its folder may be written",),
+        explain=(
+            "The program on the machine that reads or writes the file said why it could not. Nothing half-copied was "
+            "left at the target."
+        ),
+    ),
     "agent-reply": Known(
         errors.AgentError,
         what="the agent on the machine failed in `{command}`",

@@ -67,9 +67,10 @@ class DataChannel:
 
     # --- sending ------------------------------------------------------------------------------------------
 
-    async def send(self, payload: bytes, payload_type: int = ssm_frames.DATA) -> None:
+    async def send(
+        self, payload: bytes, payload_type: int = ssm_frames.DATA, *, limit: int = ssm_frames.PAYLOAD_LIMIT
+    ) -> None:
         """Send bytes, cut into frames; waits while too many are not acknowledged. Nothing happens once it is closed."""
-        limit = ssm_frames.PAYLOAD_LIMIT
         for start in range(0, len(payload), limit * 64):
             while len(self._outbox) >= WINDOW and not self.closed.is_set():
                 self._room.clear()
@@ -179,12 +180,14 @@ class DataChannel:
     ) -> dict[str, Any] | None:
         """Agree with the client on the kind of session; what the client answered, None when it never did."""
         began = time.monotonic_ns()
-        action = {"SessionType": session_type, "Properties": properties}
+        # a port's properties are told to the client, those of a command are not
+        action = {"SessionType": session_type, "Properties": properties if session_type == "Port" else None}
         asked = {
             "AgentVersion": agent_version,
             "RequestedClientActions": [{"ActionType": "SessionType", "ActionParameters": action}],
         }
-        await self.send(json.dumps(asked).encode(), ssm_frames.HANDSHAKE_REQUEST)
+        whole = json.dumps(asked).encode()  # one frame, whatever its length
+        await self.send(whole, ssm_frames.HANDSHAKE_REQUEST, limit=len(whole))
         while (frame := await self.inputs.get()) is not None:
             if frame.payload_type == ssm_frames.HANDSHAKE_RESPONSE:
                 done = {"HandshakeTimeToComplete": time.monotonic_ns() - began, "CustomerMessage": ""}

@@ -1,0 +1,193 @@
+"""An EC2 instance through Systems Manager: one link of sessions, or commands where sessions are not allowed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from runctl.aws.calls import AwsCalls
+from runctl.aws.errors import code_of
+from runctl.core.cancel import SLICE
+from runctl.core.catalogue import known
+from runctl.core.errors import RunctlError, UnreachableError
+from runctl.core.events import Notice
+from runctl.transports.ssm import facts, streams
+from runctl.transports.ssm.gateway import Gateway
+from runctl.transports.ssm.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path, PurePosixPath
+
+    from runctl.core.cancel import CancelToken
+    from runctl.core.model import Endpoint
+    from runctl.core.ports import Completed, Surroundings
+
+CHUNK = 1 << 20  # bytes of a file read at once
+REGISTER_SECONDS = 300.0  # after its launch an instance is waited for so long
+CONNECT_TRIES = 5  # of a session to an instance whose agent says that it is there
+PAUSE = 2.0  # seconds between two tries, at most
+
+# $1 the file, $2 its mode; complete or not at all
+_PUT = 'part="$1.partial-$$"; trap \'rm -f "$part"\' EXIT; cat > "$part" && chmod "$2" "$part" && mv "$part" "$1"'
+_GET = 'exec < "$1" && stat -L -c %a -- "$1" && exec cat'
+
+
+class SsmTransport:
+    """Reaches one instance; ``address`` is its id, with ``@region`` where it is not the usual one.
+
+    Opens nothing before it is used. May be used from several threads.
+    """
+
+    def __init__(self, endpoint: Endpoint, surroundings: Surroundings) -> None:
+        instance, _, region = endpoint.address.partition("@")
+        self._instance = instance
+        self._region = region or None
+        self._python = endpoint.python
+        self._surroundings = surroundings
+        self._calls = AwsCalls.of(surroundings)
+        self._gateway = Gateway(self._calls, instance, self._region, surroundings.env)
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._denied: RunctlError | None = None  # why sessions are not used
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Iterable[bytes] = (),
+        on_output: Callable[[bytes], None] | None = None,
+        cancel: CancelToken,
+    ) -> Completed:
+        """Run ``argv`` there, as root where that is possible; feed ``stdin`` while it runs, hand over stdout as it comes.
+
+        Raises:
+            UnreachableError: the instance cannot be reached, or the link was cut: the command was ended then.
+            MachineGone: the instance no longer exists.
+            AccessError: neither sessions nor commands are allowed.
+            Cancelled: the token was set; the command and what it started got TERM, and KILL half a second later.
+        """
+        cancel.check()
+        link = self._linked(cancel)
+        assert link is not None
+        try:
+            return streams.run(link.start(list(argv)), stdin, on_output, cancel, program=argv[0])
+        except UnreachableError as error:
+            raise self._explained(error, cancel) from error
+
+    def put(self, source: Path, target: PurePosixPath, cancel: CancelToken) -> None:
+        """Copy one file there with its mode, complete or not at all. Raises as ``exec`` does, and ``file-not-copied``."""
+        mode = f"{os.stat(source).st_mode & 0o777:o}"
+        done = self.exec(["sh", "-c", _PUT, "sh", str(target), mode], stdin=_read(source), cancel=cancel)
+        self._check_copied(done, str(source))
+
+    def get(self, source: PurePosixPath, target: Path, cancel: CancelToken) -> None:
+        """Copy one file here with its mode, complete or not at all. Raises as ``exec`` does, and ``file-not-copied``."""
+        partial = f"{target}.partial-{os.getpid()}"
+        head = bytearray()
+        try:
+            with open(partial, "wb") as file:
+
+                def keep(chunk: bytes) -> None:
+                    if b"\n" in head:
+                        file.write(chunk)
+                        return
+                    head.extend(chunk)
+                    _, newline, body = bytes(head).partition(b"\n")
+                    if newline:
+                        file.write(body)
+
+                done = self.exec(["sh", "-c", _GET, "sh", str(source)], on_output=keep, cancel=cancel)
+            self._check_copied(done, str(source))
+            os.chmod(partial, int(bytes(head).partition(b"\n")[0], 8))
+            os.replace(partial, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+
+    def _check_copied(self, done: Completed, path: str) -> None:
+        if done.exit_code != 0:
+            told = done.stderr.decode(errors="replace").strip()[-500:] or f"exit status {done.exit_code}"
+            raise known("file-not-copied", path=path, machine=self._instance, detail=told)
+
+    def close(self) -> None:
+        """End the sessions and what still runs in them. Safe to repeat."""
+        with self._lock:
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    # --- the link -----------------------------------------------------------------------------------------------
+
+    def _linked(self, cancel: CancelToken) -> Link | None:
+        """The link, opened or made anew when it is needed; None where sessions are not allowed."""
+        while not self._lock.acquire(timeout=SLICE):
+            cancel.check()
+        try:
+            if self._denied is not None:
+                return None
+            if self._link is not None and self._link.error is not None:
+                self._link.close()
+                self._link = None
+            if self._link is None:
+                self._link = self._opened(cancel)
+            return self._link
+        finally:
+            self._lock.release()
+
+    def _opened(self, cancel: CancelToken) -> Link | None:
+        """A new link. Waits for an instance that was just launched. Raises as ``exec`` does."""
+        refused = 0
+        while True:
+            link = Link(self._gateway, self._python)
+            try:
+                link.open(cancel)
+            except RunctlError as error:
+                if error.code == "aws-denied":
+                    self._denied = error
+                    self._say("detail", f"{error.what}; speaking through commands instead")
+                    return None
+                if code_of(error) != "TargetNotConnected":
+                    raise self._explained(error, cancel) from error
+                found = facts.standing(self._calls, self._instance, self._region, cancel)
+                refused += found.ping == "Online" or not found.asked_ping
+                if refused >= CONNECT_TRIES or not self._is_awaited(found):
+                    raise facts.unreachable(found, self._instance, self._region) from error
+                if not refused:
+                    self._say("info", f"waiting for Systems Manager to see {self._instance}")
+                self._surroundings.clock.sleep(PAUSE * (0.5 + self._surroundings.random.random() / 2), cancel)
+            else:
+                return link
+
+    def _is_awaited(self, found: facts.Standing) -> bool:
+        """Whether an instance without a connection may have one soon."""
+        if not facts.may_come(found):
+            return False
+        if found.ping == "Online" or not found.asked_ping:
+            return True
+        if found.ping or found.launched is None:
+            return False
+        age = (self._surroundings.clock.now() - found.launched).total_seconds()
+        return age < REGISTER_SECONDS
+
+    def _explained(self, error: RunctlError, cancel: CancelToken) -> RunctlError:
+        """An error of the link, or what is behind it: an instance that is gone or halted."""
+        if not isinstance(error, UnreachableError) or cancel.cancelled:
+            return error
+        found = facts.standing(self._calls, self._instance, self._region, cancel)
+        if facts.may_come(found):
+            return error.add_context(
+                state=found.state or "?", ping=found.ping or "?", last_ping=found.last_ping
+            )
+        return facts.unreachable(found, self._instance, self._region)
+
+    def _say(self, level: str, text: str) -> None:
+        self._surroundings.emit(Notice(level, text))
+
+
+def _read(source: Path) -> Iterator[bytes]:
+    with open(source, "rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
