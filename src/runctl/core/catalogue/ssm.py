@@ -83,22 +83,6 @@ ENTRIES = {
         ),
         transient=True,
     ),
-    "session-denied": Known(
-        errors.AccessError,
-        what="neither sessions nor commands are allowed on {instance}",
-        why="{detail}",
-        fix=(
-            "ask for this on the instance, AWS-StartNonInteractiveCommand and AWS-StartPortForwardingSession:",
-            "  ssm:StartSession",
-            "or for this on the instance and AWS-RunShellScript:",
-            "  ssm:SendCommand",
-        ),
-        explain=(
-            "runctl speaks to an instance through a session, or through commands where sessions are not allowed. "
-            "Policies often allow either only for instances with a certain tag: the action has to be allowed on the "
-            "instance and on the document."
-        ),
-    ),
     "session-refused": Known(
         errors.UnreachableError,
         what="the session on {instance} ended before it had begun",
@@ -117,15 +101,10 @@ ENTRIES = {
         errors.AccessError,
         what="sessions on {instance} have to be encrypted with a key of KMS, which runctl cannot",
         why="the account's session preferences name the key {key}",
-        fix=(
-            "use commands instead, which need no session:",
-            "  runctl config set aws.sessions off",
-            "or take the key out of the session preferences; sessions are encrypted by TLS in any case",
-        ),
+        fix=("take the key out of the session preferences; sessions are encrypted by TLS in any case",),
         explain=(
             "The preference adds encryption with a KMS key on top of TLS. It needs the key on both sides of each "
-            "session. runctl does not implement it. With `aws.sessions` off everything goes through Run Command: "
-            "slower, and without port forwarding and shells."
+            "session. runctl does not implement it."
         ),
     ),
     "session-cut": Known(
@@ -135,7 +114,7 @@ ENTRIES = {
         fix=("  runctl runs",),
         explain=(
             "The session through which runctl speaks to the machine ended, or could not be resumed within a minute. A "
-            "run does not depend on it. A command of `runctl exec` that was under way was ended with it."
+            "run does not depend on it. A command that was under way was ended with it."
         ),
         transient=True,
     ),
@@ -147,52 +126,6 @@ ENTRIES = {
         explain=(
             "The interpreter only has to run runctl's own small programs; the script's Python comes from its "
             "environment. The images of Amazon Linux 2023 and Ubuntu have one."
-        ),
-    ),
-    "connection-refused-there": Known(
-        errors.UnreachableError,
-        what="{host}:{port} cannot be reached from {instance}",
-        why="{detail}",
-        fix=("check that something listens there, and its address", "  runctl port-forward --help"),
-        explain=(
-            "The connection is made by the machine, not by this computer: names and addresses mean what they mean "
-            "there, and `localhost` is the machine itself."
-        ),
-    ),
-    "command-lost": Known(
-        errors.UnreachableError,
-        what="the command on {instance} ended as {status}",
-        why="{detail}",
-        fix=("  runctl runs", "look whether the agent answers:", _PINGS),
-        explain=(
-            "Systems Manager took a command and could not bring it to its end: it was never delivered, somebody else "
-            "cancelled it, or the agent stopped. What it had begun goes on for a minute at most without being asked "
-            "for. A run does not depend on it."
-        ),
-        transient=True,
-    ),
-    "input-needs-bucket": Known(
-        errors.UsageError,
-        what="there is no safe way to give {instance} the command's input",
-        why="sessions are not allowed, and what a command is given as a parameter can be read in the account's history",
-        fix=(
-            "allow sessions, or name a bucket the instance may read:",
-            "  runctl config set aws.bucket NAME",
-        ),
-        explain=(
-            "Without sessions, input goes through an object in the bucket that lives for seconds, and never as a "
-            "parameter of a command: parameters are kept in the command history and in CloudTrail, and input may "
-            "hold secrets. The bucket is the one of the setting aws.bucket."
-        ),
-    ),
-    "needs-session": Known(
-        errors.AccessError,
-        what="{what} on {instance} needs a session",
-        why="{detail}",
-        fix=("ask for the action on the instance:", "  ssm:StartSession"),
-        explain=(
-            "Commands of Systems Manager have neither a terminal nor a live input. Forwarding a port and a shell are "
-            "only possible where sessions are allowed."
         ),
     ),
 }

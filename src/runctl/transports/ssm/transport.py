@@ -1,4 +1,4 @@
-"""An EC2 instance through Systems Manager: one link of sessions, or commands where sessions are not allowed."""
+"""An EC2 instance through Systems Manager: one link of sessions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ class SsmTransport:
         self._gateway = Gateway(self._calls, instance, self._region, surroundings.env)
         self._lock = threading.Lock()
         self._link: Link | None = None
-        self._denied: RunctlError | None = None  # why sessions are not used
 
     def exec(
         self,
@@ -66,12 +65,11 @@ class SsmTransport:
         Raises:
             UnreachableError: the instance cannot be reached, or the link was cut: the command was ended then.
             MachineGone: the instance no longer exists.
-            AccessError: neither sessions nor commands are allowed.
+            AccessError: sessions are not allowed.
             Cancelled: the token was set; the command and what it started got TERM, and KILL half a second later.
         """
         cancel.check()
         link = self._linked(cancel)
-        assert link is not None
         try:
             return streams.run(link.start(list(argv)), stdin, on_output, cancel, program=argv[0])
         except UnreachableError as error:
@@ -121,13 +119,11 @@ class SsmTransport:
 
     # --- the link -----------------------------------------------------------------------------------------------
 
-    def _linked(self, cancel: CancelToken) -> Link | None:
-        """The link, opened or made anew when it is needed; None where sessions are not allowed."""
+    def _linked(self, cancel: CancelToken) -> Link:
+        """The link, opened or made anew when it is needed."""
         while not self._lock.acquire(timeout=SLICE):
             cancel.check()
         try:
-            if self._denied is not None:
-                return None
             if self._link is not None and self._link.error is not None:
                 self._link.close()
                 self._link = None
@@ -137,7 +133,7 @@ class SsmTransport:
         finally:
             self._lock.release()
 
-    def _opened(self, cancel: CancelToken) -> Link | None:
+    def _opened(self, cancel: CancelToken) -> Link:
         """A new link. Waits for an instance that was just launched. Raises as ``exec`` does."""
         refused = 0
         while True:
@@ -145,10 +141,6 @@ class SsmTransport:
             try:
                 link.open(cancel)
             except RunctlError as error:
-                if error.code == "aws-denied":
-                    self._denied = error
-                    self._say("detail", f"{error.what}; speaking through commands instead")
-                    return None
                 if code_of(error) != "TargetNotConnected":
                     raise self._explained(error, cancel) from error
                 found = facts.standing(self._calls, self._instance, self._region, cancel)
