@@ -5,13 +5,15 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+Name = TypeVar("Name", bound=Hashable)
 Kind = Literal["ratio", "over", "value"]
 
 
@@ -92,12 +94,12 @@ def wall(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, expect: int 
 
 
 def in_turns(
-    work: Mapping[str, Callable[[], float]], *, rounds: int, warm_up: int = 1
-) -> dict[str, tuple[float, ...]]:
+    work: Mapping[Name, Callable[[], float]], *, rounds: int, warm_up: int = 1
+) -> dict[Name, tuple[float, ...]]:
     """Measure each piece once a round, so that all of them see the same moods of the machine; samples by name."""
     for measure in list(work.values()) * warm_up:
         measure()
-    samples: dict[str, list[float]] = {name: [] for name in work}
+    samples: dict[Name, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, measure in work.items():
             samples[name].append(measure())

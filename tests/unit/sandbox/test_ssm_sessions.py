@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -22,6 +24,7 @@ from websockets.sync.client import connect
 
 from runctl.core import ssm_frames
 from runctl.sandbox.guest.piped import Runes
+from runctl.sandbox.ssm import websocket
 
 COMMAND = "AWS-StartNonInteractiveCommand"
 
@@ -316,6 +319,39 @@ def test_a_channel_opens_with_its_token_only_and_the_old_one_is_void(box: SsmBox
             while True:
                 socket_.recv(timeout=10)
     ssm.terminate_session(SessionId=answer["SessionId"])
+
+
+def test_who_still_talks_when_a_session_ends_hears_that_it_ended(box: SsmBox, target: str) -> None:
+    ssm = box.client()
+    asked = ssm.start_session(Target=target, DocumentName=COMMAND, Parameters={"command": ["sleep 60"]})
+    where = urlsplit(asked["StreamUrl"])
+    with socket.create_connection((where.hostname or "", where.port or 0), timeout=10) as raw:
+        fields = (
+            f"Host: {where.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+        )
+        query = f"{where.path}?{where.query}"
+        raw.sendall(f"GET {query} HTTP/1.1\r\n{fields}\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
+        token = {"MessageSchemaVersion": "1.0", "TokenValue": asked["TokenValue"]}
+        raw.sendall(websocket.frame_bytes(websocket.TEXT, json.dumps(token).encode(), masked=True))
+        until(lambda: _told(raw, ssm_frames.OUTPUT.encode()), what="the handshake of the session")
+        ssm.terminate_session(SessionId=asked["SessionId"])
+        until(
+            lambda: ssm.describe_sessions(State="History")["Sessions"][0]["SessionId"] == asked["SessionId"],
+            what="the end of the session",
+        )
+        for _ in range(20):  # late words of one that has not looked yet: none of them may meet a closed door
+            raw.sendall(websocket.frame_bytes(websocket.BINARY, b"late", masked=True))
+            time.sleep(0.005)
+        said = raw.recv(1 << 20)
+        assert ssm_frames.CHANNEL_CLOSED.encode() in said
+        goodbye = (1000).to_bytes(2, "big")
+        assert said.endswith(goodbye)
+        raw.sendall(websocket.frame_bytes(websocket.CLOSE, goodbye, masked=True))
+        assert raw.recv(1) == b""
+
+
+def _told(raw: socket.socket, text: bytes) -> bool:
+    return text in raw.recv(1 << 16, socket.MSG_PEEK)
 
 
 def test_an_idle_session_ends_and_a_killed_agent_leaves_the_rest_alone(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 CONTINUATION = 0
 MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes; far above any frame of the service
 READ_SIZE = 256 * 1024
+LINGER = 2.0  # seconds for the other side to answer a goodbye
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 Message = tuple[int, bytes]
@@ -128,11 +129,17 @@ class WebSocket:
         self._writer = writer
         self._client = client
         self._parser = Parser()
+        self._goodbye = False  # the other side's has been read
+        self._cut: asyncio.TimerHandle | None = None
         self.closed = False
 
     async def receive(self) -> list[Message]:
         """The messages that have arrived, at least one; pings are answered here. Raises SocketClosed."""
         while True:
+            if self._goodbye:
+                await self.close()
+                self._end()
+                raise SocketClosed("closed by the other side")
             try:
                 data = await self._reader.read(READ_SIZE)
             except OSError as error:
@@ -145,12 +152,9 @@ class WebSocket:
             for opcode, payload in self._parser.feed(data):
                 if opcode == PING:
                     self.send(payload, opcode=PONG)
-                elif opcode == CLOSE:
-                    if messages:  # what came before the goodbye still counts; the next read says the rest
-                        self._reader.feed_eof()
-                        return messages
-                    await self.close()
-                    raise SocketClosed("closed by the other side")
+                elif opcode == CLOSE:  # what came before it still counts; the next call says so
+                    self._goodbye = True
+                    break
                 elif opcode != PONG:
                     messages.append((opcode, payload))
             if messages:
@@ -177,18 +181,28 @@ class WebSocket:
             raise SocketClosed(str(error)) from error
 
     async def close(self, code: int = 1000) -> None:
-        """Say goodbye and close; safe to repeat."""
+        """Say goodbye; safe to repeat. Nothing more is sent, and who receives goes on until the other side answers.
+
+        The connection is not closed before: what the other side sent meanwhile would come back to it as a reset,
+        which takes away what it has not read yet, the goodbye included.
+        """
         if self.closed:
             return
         self.send(code.to_bytes(2, "big"), opcode=CLOSE)
         self.closed = True
-        with contextlib.suppress(OSError):
-            self._writer.close()
+        self._cut = asyncio.get_running_loop().call_later(LINGER, self.abort)
 
     def abort(self) -> None:
         """Cut the connection without a goodbye; safe to repeat."""
         self.closed = True
+        self._end()
         self._writer.transport.abort()
+
+    def _end(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+        with contextlib.suppress(OSError):
+            self._writer.close()
 
 
 async def connect(url: str, *, headers: Mapping[str, str] | None = None, seconds: float = 10) -> WebSocket:
