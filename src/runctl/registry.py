@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from runctl.core.model import Endpoint
     from runctl.core.ports import Provider, Store, Surroundings, Transport
 
-PROVIDERS = {"local": "runctl.providers.local:LocalProvider"}
+PROVIDERS = {
+    "local": "runctl.providers.local:LocalProvider",
+    "aws": "runctl.providers.aws.provider:AwsProvider",
+}
 TRANSPORTS = {
     "local": "runctl.transports.local:LocalTransport",
     "ssm": "runctl.transports.ssm.transport:SsmTransport",

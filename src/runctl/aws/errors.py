@@ -226,7 +226,7 @@ def failure_of(error: BaseException, *, once: bool = False, repeat_on: Collectio
         return Failure.TRANSIENT
     if once and not _is_a(error, *_NEVER_TOOK_EFFECT):
         return Failure.PERMANENT
-    if code in _TRANSIENT or (code and code not in _CODES and _status(error) >= 500):
+    if code in _TRANSIENT or (code and code not in _CODES and _broken(_status(error))):
         return Failure.TRANSIENT
     if not code and _ours(error) == "aws-unreachable":
         return Failure.TRANSIENT
@@ -305,7 +305,12 @@ def _of_code(code: str, message: str, status: int) -> str:
         return _CODES[code]
     if code in _THROTTLED:
         return "aws-throttled"
-    return "aws-service-broken" if code in _TRANSIENT or status >= 500 else "aws-refused"
+    return "aws-service-broken" if code in _TRANSIENT or _broken(status) else "aws-refused"
+
+
+def _broken(status: int) -> bool:
+    """Whether an HTTP status is a failure of the service; 501 is its word that it never can."""
+    return status >= 500 and status != 501
 
 
 def _is_a(error: BaseException, *names: str) -> bool:

@@ -24,6 +24,9 @@ _ROOTS = ("/dev/sda1", "/dev/xvda")
 
 def install(ec2: Ec2) -> None:
     """Bend moto's classes. To be called once, in moto's thread, when ``moto.ec2`` has been loaded."""
+    from moto.ec2.utils import filter_dict_attribute_mapping  # noqa: PLC0415 - heavy
+
+    filter_dict_attribute_mapping["client-token"] = "client_token"  # moto keeps it and does not search by it
     _Launches(ec2).install()
     _States(ec2).install()
     _Storage(ec2).install()

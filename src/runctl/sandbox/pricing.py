@@ -13,6 +13,8 @@ from runctl.sandbox.call import ApiError
 from runctl.sandbox.http import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runctl.sandbox.call import Call
     from runctl.sandbox.http import Request
     from runctl.sandbox.state import State
@@ -27,7 +29,18 @@ ATTRIBUTES = (
     "preInstalledSw",
     "regionCode",
     "tenancy",
+    "volumeApiName",
 )
+
+
+# How a filter's type compares an attribute with its value.
+_MATCH: dict[str, Callable[[str, str], bool]] = {
+    "TERM_MATCH": lambda has, value: has == value,
+    "EQUALS": lambda has, value: has == value,
+    "CONTAINS": lambda has, value: value in has,
+    "ANY_OF": lambda has, value: has in value.split(","),
+    "NONE_OF": lambda has, value: has not in value.split(","),
+}
 
 
 @functools.cache
@@ -77,7 +90,7 @@ class Pricing:
             name = asked.get("AttributeName", "")
             if name not in ATTRIBUTES:
                 raise ApiError("InvalidParameterException", f"AmazonEC2 has no attribute {name!r}")
-            values = sorted({product["product"]["attributes"][name] for product in products()})
+            values = sorted({_attribute(product, name) for product in products()} - {""})
             return _json({"AttributeValues": [{"Value": value} for value in values]})
         if call.action == "GetProducts":
             return self._products(asked)
@@ -85,11 +98,20 @@ class Pricing:
 
     @staticmethod
     def _products(asked: dict[str, Any]) -> Response:
-        filters = [(each["Field"], each["Value"]) for each in asked.get("Filters", ())]
+        filters = [
+            (each.get("Type", "TERM_MATCH"), each["Field"], each["Value"])
+            for each in asked.get("Filters", ())
+        ]
+        for kind, _, _ in filters:
+            if kind not in _MATCH:
+                raise ApiError("InvalidParameterException", f"a filter's Type is one of {', '.join(_MATCH)}")
         found = [
             product
             for product in products()
-            if all(_attribute(product, name).lower() == value.lower() for name, value in filters)
+            if all(
+                _MATCH[kind](_attribute(product, name).lower(), value.lower())
+                for kind, name, value in filters
+            )
         ]
         try:
             at = int(asked.get("NextToken") or 0)
@@ -114,30 +136,15 @@ def _attribute(product: dict[str, Any], name: str) -> str:
 
 @functools.cache
 def products() -> list[dict[str, Any]]:
-    """Every product of the file, as the documents that ``GetProducts`` gives."""
+    """Every product of the file, as the documents that ``GetProducts`` gives: machines, and gp3 volumes."""
     prices = table()
-    return [
-        _product(instance_type, region, prices["regions"][region][0], prices["as_of"])
-        for region in prices["regions"]
-        for instance_type in prices["on_demand"]
-    ]
-
-
-def _product(instance_type: str, region: str, location: str, as_of: str) -> dict[str, Any]:
-    sku = hashlib.sha256(f"{region}/{instance_type}".encode()).hexdigest()[:16].upper()
-    term, rate = (
-        f"{sku}.JRTCKXETXF",
-        f"{sku}.JRTCKXETXF.6YS6EN2CT7",
-    )  # the real list's codes of on-demand, hourly
-    price = str(on_demand(instance_type, region).quantize(Decimal("0.0000000001")))
-    return {
-        "product": {
-            "productFamily": "Compute Instance",
-            "sku": sku,
-            "attributes": {
-                "servicecode": "AmazonEC2",
+    machines = [
+        _product(
+            prices["as_of"],
+            "Compute Instance",
+            {
                 "instanceType": instance_type,
-                "location": location,
+                "location": prices["regions"][region][0],
                 "regionCode": region,
                 "operatingSystem": "Linux",
                 "preInstalledSw": "NA",
@@ -145,6 +152,50 @@ def _product(instance_type: str, region: str, location: str, as_of: str) -> dict
                 "capacitystatus": "Used",
                 "marketoption": "OnDemand",
             },
+            ("Hrs", f"On Demand Linux {instance_type} Instance Hour", on_demand(instance_type, region)),
+        )
+        for region in prices["regions"]
+        for instance_type in prices["on_demand"]
+    ]
+    volumes = [
+        _product(
+            prices["as_of"],
+            "Storage",
+            {"location": location, "regionCode": region, "volumeApiName": "gp3"},
+            ("GB-Mo", "GB-month of General Purpose (gp3) provisioned storage", _gp3(factor)),
+        )
+        for region, (location, factor) in prices["regions"].items()
+    ]
+    return machines + volumes
+
+
+def _gp3(factor: str) -> Decimal:
+    return Decimal(table()["gp3_gb_month"]) * Decimal(factor)
+
+
+def _product(
+    as_of: str, family: str, attributes: dict[str, str], priced: tuple[str, str, Decimal]
+) -> dict[str, Any]:
+    unit, what, amount = priced
+    named = json.dumps([family, sorted(attributes.items())])
+    sku = hashlib.sha256(named.encode()).hexdigest()[:16].upper()
+    # the real list's codes of on-demand, by unit
+    term, rate = f"{sku}.JRTCKXETXF", f"{sku}.JRTCKXETXF.6YS6EN2CT7"
+    price = str(amount.quantize(Decimal("0.0000000001")))
+    dimension = {
+        "unit": unit,
+        "beginRange": "0",
+        "endRange": "Inf",
+        "rateCode": rate,
+        "appliesTo": [],
+        "description": f"${price} per {what}",
+        "pricePerUnit": {"USD": price},
+    }
+    return {
+        "product": {
+            "productFamily": family,
+            "sku": sku,
+            "attributes": {"servicecode": "AmazonEC2", **attributes},
         },
         "serviceCode": "AmazonEC2",
         "terms": {
@@ -154,17 +205,7 @@ def _product(instance_type: str, region: str, location: str, as_of: str) -> dict
                     "effectiveDate": f"{as_of}T00:00:00Z",
                     "offerTermCode": "JRTCKXETXF",
                     "termAttributes": {},
-                    "priceDimensions": {
-                        rate: {
-                            "unit": "Hrs",
-                            "beginRange": "0",
-                            "endRange": "Inf",
-                            "rateCode": rate,
-                            "appliesTo": [],
-                            "description": f"${price} per On Demand Linux {instance_type} Instance Hour",
-                            "pricePerUnit": {"USD": price},
-                        }
-                    },
+                    "priceDimensions": {rate: dimension},
                 }
             }
         },

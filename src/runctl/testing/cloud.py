@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ class FakeCloud:
         self.during_acquire: Callable[[Machine], None] = lambda machine: None  # noqa: ARG005
         self.during_release: Callable[[str], None] = lambda machine_id: None  # noqa: ARG005
         self._made = 0
+        self._lock = threading.Lock()
 
     def offers(self, need: Resources, cancel: CancelToken) -> Sequence[Offer]:  # noqa: ARG002 - it sells one thing
         """One offer at a price."""
@@ -42,12 +44,20 @@ class FakeCloud:
     def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
         """Buy a machine; ``during_acquire`` is called when it exists and before the buyer learns of it."""
         cancel.check()
-        mine = [machine for machine in self.alive.values() if machine.run_id == purchase.run_id]
-        if mine:
-            return mine[0]
-        self._made += 1
-        machine = Machine(f"m-{self._made}", self.name, Endpoint("local"), offer, purchase.run_id)
-        self.alive[machine.id] = machine
+        with self._lock:
+            for machine in self.alive.values():
+                if (machine.run_id, machine.attempt) == (purchase.run_id, purchase.attempt):
+                    return machine
+            self._made += 1
+            machine = Machine(
+                f"m-{self._made}",
+                self.name,
+                Endpoint("local"),
+                offer,
+                purchase.run_id,
+                attempt=purchase.attempt,
+            )
+            self.alive[machine.id] = machine
         self.during_acquire(machine)
         return machine
 

@@ -21,6 +21,7 @@ def surroundings(
     env: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     emit: Emit | None = None,
+    read_only: bool = False,
     **settings: Any,
 ) -> Surroundings:
     """Surroundings whose settings are the built-in ones but for ``settings`` (``aws__region`` sets ``aws.region``)."""
@@ -32,4 +33,6 @@ def surroundings(
     def setting(key: str) -> Any:
         return given.get(key, SETTINGS[key].default)
 
-    return Surroundings(setting, env or {}, clock or SystemClock(), emit or deaf, CancelToken())
+    return Surroundings(
+        setting, env or {}, clock or SystemClock(), emit or deaf, CancelToken(), read_only=read_only
+    )

@@ -14,6 +14,7 @@ from tests.unit.sandbox.cloud_world import SandboxBox
 from runctl.aws.calls import AwsCalls
 from runctl.core.clock import Clock
 from runctl.core.events import CommandRun, Event, Notice
+from runctl.providers.aws.provider import AwsProvider
 from runctl.sandbox import life
 from runctl.testing.surroundings import surroundings
 
@@ -84,3 +85,40 @@ def calls_to(
     finally:
         for client in calls.session._clients.values():
             client.close()
+
+
+@dataclass
+class Providers:
+    """AWS providers as different clients make them, with one cache folder; their connections are closed at the end."""
+
+    home: Path
+    made: list[AwsProvider] = field(default_factory=list)
+
+    @classmethod
+    @contextmanager
+    def of(cls, box: SandboxBox, home: Path) -> Iterator[Providers]:
+        """While this process's environment leads to ``box``."""
+        with environment(box, home):
+            clients = cls(home)
+            try:
+                yield clients
+            finally:
+                for provider in clients.made:
+                    for client in provider.calls.session._clients.values():
+                        client.close()
+
+    def make(
+        self,
+        *,
+        heard: Heard | None = None,
+        clock: Clock | None = None,
+        read_only: bool = False,
+        **settings: Any,
+    ) -> AwsProvider:
+        """A client of its own: own session, own memory. Instances need no profile unless a test asks for one."""
+        settings = {"aws__instance_profile": "", **settings}
+        around = surroundings(
+            env={"HOME": str(self.home)}, emit=heard, clock=clock, read_only=read_only, **settings
+        )
+        self.made.append(AwsProvider(around))
+        return self.made[-1]

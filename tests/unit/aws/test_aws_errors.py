@@ -54,6 +54,7 @@ SAMPLES = [
     (refusal("InternalError", status=500), "aws-service-broken", "transient"),
     (refusal("SomethingNew", status=500), "aws-service-broken", "transient"),
     (refusal("SomethingNew"), "aws-refused", "permanent"),
+    (refusal("NotImplemented", status=501), "aws-refused", "permanent"),
     (refusal("UnauthorizedOperation", status=403), "aws-denied", "permanent"),
     (
         refusal(
@@ -121,7 +122,7 @@ def test_a_failure_is_translated_and_judged(error: BaseException, code: str, fai
     assert errors.failure_of(error) == Failure(failure)
     assert "?" not in made.what + made.why
     # what may still pass says so, and nothing else does
-    assert made.transient == (failure != "permanent" or code == "aws-no-capacity")
+    assert made.transient == (failure != "permanent" or code in ("aws-no-capacity", "aws-type-not-here"))
 
 
 def test_every_row_of_the_table_is_a_code_of_the_catalogue() -> None:

@@ -96,6 +96,9 @@ def test_a_client_token_launches_once(box: SandboxBox) -> None:
         box.launch(ClientToken=token, InstanceType="t3.large")
     assert code_of(refused) == "IdempotentParameterMismatch"
     assert len(box.client("ec2").describe_instances()["Reservations"]) == 1
+    for wanted, found in ((token, 1), ("other", 0)):
+        filters = [{"Name": "client-token", "Values": [wanted]}]
+        assert len(box.client("ec2").describe_instances(Filters=filters)["Reservations"]) == found
 
 
 @pytest.mark.parametrize(

@@ -410,4 +410,115 @@ ENTRIES = {
             "setting of the AWS configuration files it cannot use. The first is a bug in runctl."
         ),
     ),
+    "aws-gpu-unknown": Known(
+        errors.UsageError,
+        what="no machine there has a GPU called {gpu}",
+        why="the GPUs there are: {gpus}",
+        fix=("  runctl train --gpu {near} SCRIPT", "or allow other regions with the setting aws.regions"),
+        explain=(
+            "GPUs are named as their maker does, in any case, with or without the memory: A10G, T4, L4, A100-80GB. "
+            "Which ones there are differs between regions, and this one is in none of those that were asked."
+        ),
+    ),
+    "aws-no-type": Known(
+        errors.CapacityError,
+        what="no type of machine has {need}",
+        why="{closest}",
+        fix=("ask for less, for another number of GPUs, or in other regions",),
+        explain=(
+            "CPUs and memory are met at least, the number of GPUs exactly: nobody pays for eight when they asked for "
+            "one. Nothing in the regions that were asked fits."
+        ),
+    ),
+    "aws-no-offer": Known(
+        errors.CapacityError,
+        what="nobody sells {need} {market} in {regions}",
+        why="there are such types, but no zone there sells them in that market, or nobody tells their price",
+        fix=("allow other regions with the setting aws.regions, or the other market",),
+        explain=(
+            "A type may be listed for a region and still not be sold in any of its zones, or not as a spot machine. "
+            "Without a price nothing is offered: runctl does not buy what it cannot tell the cost of."
+        ),
+    ),
+    "aws-no-image": Known(
+        errors.UsageError,
+        what="there is no public image for {gpu}",
+        why="the drivers in AWS's present images do not support it",
+        fix=("name an image of your own that has the driver:", "  runctl config set aws.image ami-ID"),
+        explain=(
+            "AWS's Deep Learning images carry the open NVIDIA driver, which begins with the T4; older cards (V100, "
+            "M60, K80) and those of other makers need an image that somebody has prepared. It needs Python 3.8 or "
+            "later and the SSM agent."
+        ),
+    ),
+    "aws-launch-failed": Known(
+        errors.CapacityError,
+        what="{machine} ended before it ran",
+        why="{detail}",
+        fix=("try again later, or allow more: other types, zones, regions, the other market",),
+        explain=(
+            "AWS accepted the purchase and took the machine back before it was up: its hardware failed, or there was "
+            "no room after all. Nothing is billed. runctl goes on to the next offer by itself."
+        ),
+        transient=True,
+    ),
+    "aws-launch-refused": Known(
+        errors.AccessError,
+        what="{machine} could not be started, and has ended",
+        why="{detail}",
+        fix=(
+            "most often its disk's key may not be used; see which key encrypts volumes:",
+            "  aws ec2 get-ebs-default-kms-key-id",
+            "and let whoever owns it allow kms:CreateGrant, kms:Decrypt and kms:GenerateDataKeyWithoutPlaintext",
+        ),
+        explain=(
+            "AWS accepted the purchase, and then could not put the machine together: the account's default key for "
+            "volumes is one the caller may not use, or a snapshot of the image is gone. Nothing is billed."
+        ),
+    ),
+    "aws-not-ours": Known(
+        errors.UsageError,
+        what="{machine} was not made by runctl",
+        why="it does not carry the tag runctl:managed",
+        fix=("  aws ec2 describe-instances --instance-ids {machine}",),
+        explain=(
+            "runctl ends and stops only machines that carry its tag, and looks at the tag in that very moment, so "
+            "that a mistyped id can harm nobody."
+        ),
+    ),
+    "aws-id": Known(
+        errors.UsageError,
+        what="{id} is no instance id",
+        why="an id is i- and 17 hexadecimal digits, with @REGION behind it where that matters",
+        fix=("  aws ec2 describe-instances",),
+        explain="Instances are named by their id, as i-0123456789abcdef0 or i-0123456789abcdef0@us-west-2.",
+    ),
+    "aws-too-slow": Known(
+        errors.UnreachableError,
+        what="{machine} is still {state}, {seconds} s after it should become {wanted}",
+        fix=(
+            "look again in a minute:",
+            "  aws ec2 describe-instances --region {region} --instance-ids {machine}",
+        ),
+        explain=(
+            "Instances change their state within seconds, those with large GPUs or much memory within minutes. This "
+            "one takes longer than that. What was asked for is on its way and can be asked for again."
+        ),
+        transient=True,
+    ),
+    "aws-release-unsure": Known(
+        errors.ReleaseOwed,
+        what="{machine} may still be billed: nobody saw it end",
+        why="{detail}",
+        fix=(
+            "  runctl clean",
+            "or by hand:",
+            "  aws ec2 terminate-instances --region {region} --instance-ids {machine}",
+        ),
+        explain=(
+            "The machine was to be terminated, and AWS could not be asked, did not answer, or did not show it ending. "
+            "It stands in the ledger until it is seen gone; `runctl clean` tries again. It also ends by itself when "
+            "its own deadline passes."
+        ),
+    ),
 }

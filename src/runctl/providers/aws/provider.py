@@ -1,0 +1,200 @@
+"""EC2 as a provider: offers by need, machines leased by tag, reached through Systems Manager."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from runctl.aws.calls import AwsCalls
+from runctl.core.cancel import together
+from runctl.core.catalogue import known
+from runctl.core.ports import Features
+from runctl.project.places import cache_dir
+from runctl.providers.aws import images
+from runctl.providers.aws.cache import AnswerCache
+from runctl.providers.aws.fleet import Fleet
+from runctl.providers.aws.launch import Launch
+from runctl.providers.aws.market import Market
+from runctl.providers.aws.offers import ForSale, compose
+from runctl.providers.aws.request import Account
+from runctl.providers.aws.types import fitting, words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runctl.core.cancel import CancelToken
+    from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
+    from runctl.core.ports import Surroundings
+    from runctl.providers.aws.images import Image
+    from runctl.providers.aws.types import InstanceType
+
+
+class AwsProvider:
+    """Leases EC2 instances in the regions that the settings allow. Nothing is asked of AWS before a method needs it."""
+
+    name = "aws"
+    features = Features(costs_money=True, exclusive=True, spot=True, notice_seconds=120, boots_agent=True)
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._around = surroundings
+        self.calls = AwsCalls.of(surroundings)
+        self._asked: set[tuple[str, int]] = (
+            set()
+        )  # purchases of which we know that nobody made them before us
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Where machines may be bought, the home region first. Raises ``aws-no-region``."""
+        return tuple(dict.fromkeys([self.calls.session.region, *self._around.setting("aws.regions")]))
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """The instances that exist."""
+        return Fleet(self.calls, self.regions)
+
+    def offers(self, need: Resources, cancel: CancelToken) -> Sequence[Offer]:
+        """What could satisfy ``need``, in the order to try. Reads only; answers are remembered for an hour.
+
+        Raises:
+            CapacityError: ``aws-no-type``, ``aws-no-offer``.
+            UsageError: ``aws-gpu-unknown``, ``aws-type-unknown``, ``aws-no-image``, ``aws-network``.
+            AccessError, UnreachableError: AWS could not be asked.
+        """
+        market = Market(self.calls, self._cache, cancel)
+        zone = self._zone_of_subnet(cancel)
+        regions = (self.calls.session.region,) if zone else (need.regions or self.regions)
+        there = market.types(need, regions)
+        chosen = {each.name for each in fitting(need, (one for types in there.values() for one in types))}
+        types = {
+            region: [one for one in there[region] if one.name in chosen]
+            for region in regions
+            if region in there
+        }
+        sale = self._for_sale(market, need, {region: found for region, found in types.items() if found})
+        offers = compose(need, sale, only_zone=zone)
+        if not offers:
+            raise known(
+                "aws-no-offer",
+                need=words(need),
+                market="spot" if need.spot else "on demand",
+                regions=", ".join(regions),
+            )
+        return offers
+
+    def _for_sale(
+        self, market: Market, need: Resources, types: Mapping[str, Sequence[InstanceType]]
+    ) -> ForSale:
+        """Zones, prices and images of the chosen types, asked for side by side."""
+        names = {region: [each.name for each in found] for region, found in types.items()}
+        spot_names = {
+            region: [each.name for each in found if each.spot and need.spot]
+            for region, found in types.items()
+        }
+        given = need.image or str(self._around.setting("aws.image"))
+        with together(market.cancel) as scope:
+            asked = replace(market, cancel=scope.cancel)
+            zones = scope.start("zones", lambda: asked.zones(names))
+            on_demand = scope.start("prices", lambda: asked.on_demand(types))
+            spot = scope.start("spot", lambda: asked.spot(spot_names))
+            disk = scope.start("disk", lambda: asked.disk(types))
+            pictures = scope.start("images", lambda: self._images(asked, types, given))
+        return ForSale(
+            types, zones.result(), on_demand.result(), spot.result(), disk.result(), pictures.result()
+        )
+
+    def _images(
+        self, market: Market, types: Mapping[str, Sequence[InstanceType]], given: str
+    ) -> dict[tuple[str, str], Image]:
+        """The image of each region and type. Raises ``aws-image-unknown``, ``aws-no-image`` when there is none at all."""
+        asked = {
+            (region, each.name): given or images.parameter(each)
+            for region, found in types.items()
+            for each in found
+        }
+        wanted = {
+            region: [name for (place, _), name in asked.items() if place == region and name]
+            for region in types
+        }
+        found = market.images(wanted)
+        made = {
+            (region, name): found[region, image]
+            for (region, name), image in asked.items()
+            if image and (region, image) in found
+        }
+        if not made and any(asked.values()):
+            named = ", ".join(sorted({image for image in asked.values() if image}))
+            raise known("aws-image-unknown", region=", ".join(types), detail=f"there is no image {named}")
+        if not made:
+            raise images.missing(each for found in types.values() for each in found)
+        return made
+
+    def _zone_of_subnet(self, cancel: CancelToken) -> str:
+        """The zone of the subnet that the settings ask for: machines can only be there. Empty without one."""
+        subnet = str(self._around.setting("aws.subnet"))
+        if not subnet:
+            return ""
+
+        def ask() -> str:
+            answer = self.calls.call("ec2", "describe_subnets", cancel=cancel, SubnetIds=[subnet])
+            return str(answer["Subnets"][0]["AvailabilityZone"])
+
+        return str(self._cache.get(["subnet", subnet], ask)[0])
+
+    def endpoint(self, offer: Offer) -> Endpoint | None:  # noqa: ARG002 - no offer of EC2 exists before it is bought
+        """Nothing exists before it is bought."""
+        return None
+
+    def store(self, offer: Offer) -> str:  # noqa: ARG002 - one bucket serves the machines of all regions
+        """The bucket of the settings, or ``runctl-ACCOUNT-REGION`` in the home region. May ask who calls."""
+        prefix = str(self._around.setting("aws.prefix")).strip("/")
+        bucket = str(self._around.setting("aws.bucket"))
+        if not bucket:
+            account = self.calls.identity(self._around.cancel).account
+            bucket = f"runctl-{account}-{self.calls.session.region}"
+        return f"s3://{bucket}/{prefix}".rstrip("/")
+
+    def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
+        """Buy the machine of ``offer`` for ``purchase``, or find the one that was bought before, and see it run.
+
+        Raises:
+            CapacityError: transient: try the next offer; else a quota.
+            AccessError, UsageError: AWS refused for good; nothing was bought.
+            UnreachableError, MachineGone, Cancelled: what became of the purchase is not known here; its tag tells.
+        """
+        if (purchase.run_id, purchase.attempt) not in self._asked:
+            earlier = self.fleet.bought(purchase.run_id, purchase.attempt, cancel)
+            if earlier is not None:
+                return earlier
+            self._asked.add((purchase.run_id, purchase.attempt))
+        market = Market(self.calls, self._cache, cancel)
+        image = market.images({offer.region: [offer.image]}).get((offer.region, offer.image))
+        if image is None:
+            raise known("aws-image-unknown", region=offer.region, detail=f"there is no image {offer.image}")
+        return Launch(self.fleet, self._account).buy(offer, purchase, image, cancel)
+
+    def machines(self, cancel: CancelToken) -> Sequence[Machine]:
+        """Every machine of ours that is or may be billed, by tag, in all regions of the settings. Reads only."""
+        return self.fleet.ours(cancel)
+
+    def release(self, machine_id: str, cancel: CancelToken) -> None:
+        """Terminate a machine of ours and see it end. Raises ``ReleaseOwed`` when that is not sure, ``aws-not-ours``."""
+        self.fleet.release(machine_id, cancel)
+
+    @property
+    def _account(self) -> Account:
+        setting = self._around.setting
+        return Account(
+            profile=str(setting("aws.instance_profile")),
+            subnet=str(setting("aws.subnet")),
+            security_group=str(setting("aws.security_group")),
+        )
+
+    @cached_property
+    def _cache(self) -> AnswerCache:
+        return AnswerCache(
+            cache_dir(self._around.env) / "aws",
+            whose=self.calls.session.whose,
+            now=self._around.clock.now,
+            read_only=self._around.read_only,
+        )
