@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runctl.aws.errors import code_of
+from runctl.aws.names import MANAGED_TAG
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, MachineGone, RunctlError
@@ -41,7 +42,7 @@ class Fleet:
 
     def ours(self, cancel: CancelToken) -> list[Machine]:
         """Every machine with our tag that is or may be billed. One call a region and a thousand machines."""
-        wanted = {f"tag:{tags.MANAGED}": ["true"], "instance-state-name": list(ALIVE)}
+        wanted = {f"tag:{MANAGED_TAG}": ["true"], "instance-state-name": list(ALIVE)}
         found = self._search(wanted, self.regions, cancel)
         return [tags.machine_of(each, region) for region, each in found]
 
@@ -219,7 +220,7 @@ class Fleet:
 
 
 def _refuse_others(instance: Mapping[str, Any], *, not_mine: bool) -> None:
-    if not not_mine and tags.of_instance(instance).get(tags.MANAGED) != "true":
+    if not not_mine and tags.of_instance(instance).get(MANAGED_TAG) != "true":
         raise known("aws-not-ours", machine=instance["InstanceId"])
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from runctl.aws.calls import AwsCalls
+from runctl.aws.names import default_bucket
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.ports import Features
@@ -151,7 +152,7 @@ class AwsProvider:
         bucket = str(self._around.setting("aws.bucket"))
         if not bucket:
             account = self.calls.identity(self._around.cancel).account
-            bucket = f"runctl-{account}-{self.calls.session.region}"
+            bucket = default_bucket(account, self.calls.session.region)
         return f"s3://{bucket}/{prefix}".rstrip("/")
 
     def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from runctl.aws.names import MANAGED, MANAGED_TAG
 from runctl.core.model import Endpoint, Machine, Offer
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from runctl.core.model import Purchase
 
-MANAGED, RUN, ATTEMPT, PROJECT = "runctl:managed", "runctl:run", "runctl:attempt", "runctl:project"
+RUN, ATTEMPT, PROJECT = "runctl:run", "runctl:attempt", "runctl:project"
 OWNER, EXPIRES, PRICE, GPU = "runctl:owner", "runctl:expires-at", "runctl:price", "runctl:gpu"
 HOME = "/var/lib/runctl"  # $RUNCTL_HOME on machines we buy
 LONGEST = 256  # characters of a tag's value
@@ -27,7 +28,7 @@ def of_purchase(offer: Offer, purchase: Purchase) -> dict[str, str]:
     """The tags of a machine bought as ``offer`` for ``purchase``; empty ones are left out."""
     tags = {
         "Name": f"runctl-{purchase.name or purchase.run_id}",
-        MANAGED: "true",
+        **MANAGED,
         RUN: purchase.run_id,
         ATTEMPT: str(purchase.attempt),
         PROJECT: purchase.project,
@@ -90,7 +91,7 @@ def machine_of(instance: Mapping[str, Any], region: str) -> Machine:
 def _notes(instance: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
     reason = instance.get("StateReason", {})
     notes = {
-        "managed": tags.get(MANAGED, ""),
+        "managed": tags.get(MANAGED_TAG, ""),
         "address": instance.get("PrivateIpAddress", ""),
         "profile": instance.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2],
         "reason": reason.get("Code", ""),
