@@ -25,8 +25,8 @@ from runctl.engine.resume import newest
 from runctl.engine.steps import step
 from runctl.engine.sync import sync_code
 from runctl.project import dependencies, files, snapshot
+from runctl.project.memory import ScanMemory
 from runctl.project.script import resolve_script
-from runctl.project.statcache import StatCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,6 +107,7 @@ def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
     """
     settings = rt.config
     with step("scan", "read the project", emit=rt.emit, clock=rt.clock) as doing:
+        memory = ScanMemory.load(root.path, env=rt.env)
         listing = files.list_files(
             root,
             include=settings.items("include"),
@@ -114,11 +115,12 @@ def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
             secrets_allowed=settings.items("secrets"),
             script=script,
             env=rt.env,
+            memory=memory,
         )
         taken = snapshot.take(
             root,
             listing,
-            cache=StatCache.load(root.path, env=rt.env),
+            memory=memory,
             cancel=rt.cancel,
             on_progress=lambda done, total, item: doing.progress(done, total, unit="files", item=item),
         )
@@ -199,7 +201,7 @@ def _start(rt: Runtime, plan: Plan, machine: Machine) -> Run:
             write_plan(folder, plan.to_json())
             recorder.begin(folder, run.id, told=plan.told)
             recorder(RunPlanned(plan.to_json()))
-            plan.code.snapshot.cache_update.save()
+            plan.code.snapshot.memory.save()
             agent = rt.agent(machine.endpoint, emit=recorder)
             sync_code(plan.code, agent, emit=recorder, clock=rt.clock, cancel=rt.cancel)
             start_training(plan, agent, emit=recorder, clock=rt.clock, cancel=rt.cancel)

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         session.use_project((script.root.path / script.path.value).parent)
     config = session.config.with_flags({key: getattr(args, key) for key in _SETTINGS})
     root = find_root(cwd) if script is None else script.root
-    patterns = {
+    patterns: dict[str, Any] = {
         "include": config.items("include"),
         "exclude": config.items("exclude"),
         "secrets_allowed": config.items("secrets"),
@@ -186,7 +186,7 @@ def _page(root: Root, script: Script | None, listing: Listing, session: Session)
 
 
 def _dependency_files(listing: Listing) -> list[str]:
-    from runctl.project.files import DEPENDENCY_FILES  # noqa: PLC0415
+    from runctl.project.walk import DEPENDENCY_FILES  # noqa: PLC0415
 
     there = {entry.path for entry in listing.files}
     return [name for name in DEPENDENCY_FILES if name in there]

@@ -51,7 +51,7 @@ MARKS: Final[dict[str, str]] = {
     "CACHEDIR.TAG": "a cache (it holds CACHEDIR.TAG)",
 }
 # Names that are also good names for packages: with an __init__.py inside the folder is code.
-MAY_BE_CODE: Final = frozenset({"checkpoints", "wandb"})
+MAY_BE_CODE: Final = ("checkpoints", "wandb")
 NEVER: Final = {".git": "the repository's history; it never travels"}
 ORIGIN: Final = "built in"
 
@@ -128,6 +128,8 @@ NO_SECRET: Final = (
 MAYBE_SECRET: Final = re.compile(r"[a-z][a-z0-9-]*-[0-9a-f]{12}\.json")
 SECRET_CONTENT: Final = b'"private_key"'
 SECRET_ORIGIN: Final = "looks like a secret"
+
+TABLES: Final = (EXCLUDED, MARKS, MAY_BE_CODE, SECRET, NO_SECRET, MAYBE_SECRET.pattern)  # all that decides
 
 _REASONS: Final = dict(EXCLUDED)
 _SECRET_REASONS: Final = dict(SECRET)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from runctl.project.ignore import RuleSet, bytewise, parse
@@ -121,6 +122,15 @@ class Repository:
             self.problem = f"cannot read git's index, and git does not help: {error}"
             return []
         return sorted(path.decode("latin-1") for path in done.stdout.split(b"\0") if path)
+
+    @cached_property
+    def index_mark(self) -> str:
+        """The state of the index: while it is the same, so is what is tracked."""
+        try:
+            found = os.stat(os.path.join(self.git_dir, "index"))
+        except OSError:
+            return "none"
+        return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
 
     def is_tracked(self, path: str) -> bool:
         """Whether ``path`` (relative to ``top``, bytewise) is tracked itself: a file, a link or a submodule."""

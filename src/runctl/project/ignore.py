@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from runctl.project.wildmatch import (
@@ -94,10 +95,11 @@ def _take_apart(line: str, origin: str) -> _Pattern | None:
 class RuleSet:
     """The patterns of one ignore file, in order. False when it holds none."""
 
-    __slots__ = ("_deep", "_names", "_paths", "_plain", "_suffixes", "_way", "rules")
+    __slots__ = ("_names", "_paths", "_plain", "_suffixes", "_way", "mark", "rules")
 
-    def __init__(self, patterns: Iterable[_Pattern], *, ignore_case: bool = False) -> None:
+    def __init__(self, patterns: Iterable[_Pattern], *, ignore_case: bool = False, mark: str = "") -> None:
         kept = list(patterns)
+        self.mark = mark  # what the file said, as a digest
         self.rules = [pattern.rule for pattern in kept]
         # For names and suffixes: the last rule for a file, and the last rule for a directory (-1: none).
         self._plain: dict[str, tuple[int, int]] = {}
@@ -201,7 +203,8 @@ def parse(data: bytes, *, origin: str, ignore_case: bool = False) -> RuleSet:
         pattern = _take_apart(line, f"{origin}:{number}") if line else None
         if pattern is not None:
             patterns.append(pattern)
-    return RuleSet(patterns, ignore_case=ignore_case)
+    mark = f"{sha256(data).hexdigest()} {origin} {ignore_case}"
+    return RuleSet(patterns, ignore_case=ignore_case, mark=mark)
 
 
 def _trim(line: str) -> str:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from runctl.project.memory import States
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runctl.project.memory import Remembered, Stamp
 
 
 class FileEntry(NamedTuple):
@@ -37,13 +48,54 @@ class Problem(NamedTuple):
     fatal: bool = False
 
 
-class Listing(NamedTuple):
-    """What travels (sorted by the bytes of the path), what is left out, what looks like a secret, what is wrong."""
+@dataclass(slots=True)
+class Folder:
+    """What travels of one folder, its files with their states, packed as ``memory.States`` packs them."""
 
-    files: tuple[FileEntry, ...]
+    path: str  # project path with a "/" at the end, "" for the root
+    stamp: Stamp
+    rules: str
+    names: tuple[str, ...]
+    states: bytes
+    links: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    special: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    secrets: tuple[LeftOut, ...] = ()
+    same: Remembered | None = None  # what is remembered of it, when all of it still is so
+
+    def entries(self) -> list[FileEntry]:
+        """Its files, one by one."""
+        path = self.path
+        return [
+            FileEntry(path + name, "file", size, mode & 0o100 != 0, mtime, ctime, inode)
+            for name, (size, mtime, ctime, inode, mode) in zip(
+                self.names, States.unpacked(self.states), strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What travels, what is left out, what looks like a secret, what is wrong.
+
+    ``folders`` hold the files; ``others`` are links, empty folders, and what travels in the place of a link.
+    """
+
+    folders: Mapping[str, Folder]
+    others: tuple[FileEntry, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     secrets: tuple[LeftOut, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+    @cached_property
+    def files(self) -> tuple[FileEntry, ...]:
+        """All that travels, sorted by the bytes of the path."""
+        found = list(self.others)
+        for folder in self.folders.values():
+            found += folder.entries()
+        found.sort(key=itemgetter(0) if all(e.path.isascii() for e in found) else path_bytes)
+        return tuple(found)
 
     @property
     def bytes(self) -> int:
@@ -61,3 +113,8 @@ class Explanation(NamedTuple):
     why: str
     decided_at: str
     exists: bool
+
+
+def path_bytes(entry: FileEntry | LeftOut) -> bytes:
+    """The order of paths: by their bytes, whatever the locale."""
+    return os.fsencode(entry.path)

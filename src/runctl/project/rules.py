@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runctl.project import builtin
@@ -17,7 +18,7 @@ from runctl.project.ignore import Rule, RuleSet, bytewise, from_patterns, parse
 from runctl.project.listing import LeftOut, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 GITIGNORE: Final = ".gitignore"
 OWN_IGNORE: Final = ".runctlignore"
@@ -39,7 +40,7 @@ class Verdict(NamedTuple):
         return LeftOut(path, self.rule.pattern, self.rule.origin, is_dir, self.why)
 
 
-_TRAVELS: Final = Verdict(travels=True)
+PLAIN: Final = Verdict(travels=True)  # no rule speaks of it
 
 
 def by_hand(pattern: str, origin: str = builtin.ORIGIN) -> Rule:
@@ -69,6 +70,7 @@ class Frame:
     git: tuple[tuple[RuleSet, int], ...]  # git's exclude files, likewise
     repository: Repository | None
     repository_start: int
+    rules: str = ""  # the mark of all rules in force: the same mark, the same verdicts
     held: Verdict | None = None  # an ignored folder, entered for what is named or tracked in it
     taken: Verdict | None = None  # a folder that an include pattern brings, with all that is in it
     named: bool = False
@@ -95,6 +97,8 @@ class Rules:
         env: Mapping[str, str],
     ) -> None:
         self._env = env
+        self._mark = _marked(builtin.TABLES, tuple(include), tuple(exclude), tuple(secrets_allowed))
+        self.asked_index = False  # whether a verdict since it was last reset came from what git tracks
         self._exclude = from_patterns(exclude, origin="exclude")
         self._include = from_patterns([*include, *secrets_allowed], origin="include")
         self._allowed = from_patterns(secrets_allowed, origin="secrets")
@@ -113,11 +117,13 @@ class Rules:
         while top != os.path.dirname(top) and not os.path.lexists(os.path.join(top, ".git")):
             top = os.path.dirname(top)
         repository = None if os.path.lexists(os.path.join(root, ".git")) else repository_at(top, self._env)
-        alone = Frame(root, "", "", (), (), None, 0)
+        alone = Frame(root, "", "", (), (), None, 0, self._mark)
         if repository is None:
             return alone
         parts = relative(root, top).split("/")[:-1]
-        frame = self._entered(Frame(top, "../" * len(parts), "", (), (), None, 0), {".git", GITIGNORE})
+        frame = self._entered(
+            Frame(top, "../" * len(parts), "", (), (), None, 0, self._mark), {".git", GITIGNORE}
+        )
         for part in parts:
             if not self.verdict(frame, part, is_dir=True).travels:
                 return alone
@@ -126,10 +132,12 @@ class Rules:
             if frame.path:
                 frame = self._entered(frame, {GITIGNORE})
         self.start = len(frame.key)
-        return replace(frame, folder=root, own=())
+        return replace(frame, folder=root, own=(), rules=_marked(frame.rules, frame.key))
 
-    def _entered(self, frame: Frame, names: Container[str]) -> Frame:
+    def _entered(self, frame: Frame, names: Collection[str]) -> Frame:
         """The frame with the rules that lie in its own folder; ``names`` are the special names that are there."""
+        if not names:
+            return frame
         git, own = frame.git, frame.own
         repository, start = frame.repository, frame.repository_start
         if ".git" in names:
@@ -143,7 +151,10 @@ class Rules:
             git = ((rules, len(frame.key)), *git) if rules else git
             rules = self._read(frame, OWN_IGNORE, ignore_case=ignore_case) if OWN_IGNORE in names else None
             own = ((rules, len(frame.key)), *own) if rules else own
-        return replace(frame, git=git, own=own, repository=repository, repository_start=start)
+        if git is frame.git and own is frame.own and repository is frame.repository:
+            return frame
+        mark = _marked(frame.rules, start, *((rules.mark, at) for rules, at in (*own, *git)))
+        return replace(frame, git=git, own=own, repository=repository, repository_start=start, rules=mark)
 
     def _read(self, frame: Frame, name: str, *, ignore_case: bool) -> RuleSet | None:
         """The rules of an ignore file. A link is not followed, as git does not follow one."""
@@ -207,12 +218,13 @@ class Rules:
                 if rule.negated:
                     return Verdict(travels=True, rule=rule, level="git", named=rule.names)
                 return self._unless_tracked(frame, key, Verdict(travels=False, rule=rule, level="git"))
-        return _TRAVELS
+        return PLAIN
 
     def _unless_tracked(self, frame: Frame, key: str, found: Verdict) -> Verdict:
         """What git tracks is not ignored by git's files, nor by our table."""
         if found.level not in ("git", "built-in") or frame.repository is None:
             return found
+        self.asked_index = True
         if frame.repository.is_tracked(key[frame.repository_start :]):
             return _TRACKED
         return found
@@ -268,6 +280,7 @@ class Rules:
                 return None
             opened = self._include.opens(key, self.start)
             if not opened and found.level in ("git", "built-in") and frame.repository is not None:
+                self.asked_index = True
                 opened = frame.repository.holds_tracked(key[frame.repository_start :])
             if not opened:
                 return None
@@ -285,6 +298,7 @@ class Rules:
             git=frame.git,
             repository=frame.repository,
             repository_start=frame.repository_start,
+            rules=frame.rules,
             held=held,
             taken=taken,
             named=found.named,
@@ -298,12 +312,46 @@ class Rules:
         secret = self._secret_rule(name, is_dir=True)
         return None if secret is None else Verdict(travels=False, rule=secret, level="secret")
 
-    def enter(self, frame: Frame, names: Container[str]) -> tuple[Frame | None, Verdict | None]:
+    def in_force(self, frame: Frame) -> str:
+        """The mark of what decided in a folder since ``asked_index`` was reset; empty when it cannot be told.
+
+        A folder whose mark and whose names are the same has the same verdicts. In a held or taken folder they depend
+        on more than rules.
+        """
+        if frame.held is not None or frame.taken is not None:
+            return ""
+        if not self.asked_index or frame.repository is None:
+            return frame.rules
+        return f"{frame.rules} {frame.repository.index_mark}"
+
+    def still_in_force(self, frame: Frame, mark: str) -> bool:
+        """Whether the verdicts that were given under ``mark`` are still right."""
+        if frame.held is not None or frame.taken is not None or not mark:
+            return False
+        rules, _, index = mark.partition(" ")
+        if rules != frame.rules:
+            return False
+        return not index or (frame.repository is not None and frame.repository.index_mark == index)
+
+    def plain_child(self, frame: Frame, raw: str) -> Frame:
+        """The frame of a folder that no rule speaks of."""
+        return Frame(
+            f"{frame.folder}/{raw}",
+            f"{frame.path}{raw}/",
+            f"{frame.key}{bytewise(raw)}/",
+            frame.own,
+            frame.git,
+            frame.repository,
+            frame.repository_start,
+            frame.rules,
+        )
+
+    def enter(self, frame: Frame, names: Collection[str]) -> tuple[Frame | None, Verdict | None]:
         """Take in what lies in a folder: ignore files, a repository, the marks of environments and caches.
 
         Returns the frame to go on with (None: nothing in it can travel) and, when a mark leaves the folder out, why.
         """
-        if frame.path and not frame.named and frame.held is None:
+        if names and frame.path and not frame.named and frame.held is None:
             for mark, why in builtin.MARKS.items():
                 if mark in names:
                     pattern = frame.path.rstrip("/").rpartition("/")[2] + "/"
@@ -315,3 +363,8 @@ class Rules:
                         return self._entered(replace(frame, held=found, taken=None), names), found
                     return None, found
         return self._entered(frame, names), None
+
+
+def _marked(*what: object) -> str:
+    """A short name of values that have a telling ``repr``."""
+    return sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """The project's content at one moment: a digest for everything that travels, and one for the whole tree.
 
 The tree digest is defined in ``docs/architecture.md``; the agent computes it again before it builds the tree.
-A file is read again only when its state (``project.statcache``) says that it may have changed.
+A file is read again only when its state (``project.memory``) says that it may have changed.
 """
 
 from __future__ import annotations
@@ -9,25 +9,26 @@ from __future__ import annotations
 import os
 import stat
 import time
+from array import array
 from collections import deque
-from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runctl.core.cancel import CancelToken, together
 from runctl.core.catalogue import known
-from runctl.project.statcache import StatCache
+from runctl.project.memory import UNKNOWN, Remembered, ScanMemory, States, state_of
 from runctl.project.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from runctl.project.listing import FileEntry, Listing
+    from runctl.project.listing import FileEntry, Folder, Listing
+    from runctl.project.memory import State
     from runctl.project.root import Root
-    from runctl.project.statcache import Known
 
-    _Found = tuple[Known, bool]  # and whether it is executable
-    _Bytes = bytes  # the class below has a field of that name
+    _Bytes = bytes  # the class below has an attribute of that name
     Progress = Callable[[int, int, str], None]
 
 _CHUNK: Final = 1 << 20  # bytes
@@ -36,6 +37,7 @@ _TRIES: Final = 3  # readings of a file that changes meanwhile
 # two large ones half the time. So threads are for large files, and the small ones share one.
 _LARGE: Final = _CHUNK
 _THREADS: Final = 4  # a laptop's disk and memory give no more beyond that
+_FIELDS: Final = 5  # numbers in a state; the first one is the size
 _REPORT_EVERY: Final = 0.1  # seconds between two calls of on_progress
 
 
@@ -43,27 +45,91 @@ class Source(NamedTuple):
     """Where the bytes of a digest can be read, and the file's state when it had them."""
 
     path: str
-    known: Known
+    state: tuple[int, int, int, int]  # size, modification and change time in ns, inode
     followed: bool
 
 
-@dataclass(frozen=True)
+class _File(NamedTuple):
+    """A file whose content is known."""
+
+    state: State
+    digest: str
+
+
 class Snapshot:
     """What travels, with its content's names.
 
-    ``entries`` have the shape of ``Entry`` in ``docs/architecture.md``, ready for JSON, sorted by the bytes of their
-    path. ``cache_update`` is the stat cache with what was learnt; nothing is written until its ``save`` is called.
+    ``digest`` names the tree; ``files`` counts files, links and empty folders, ``bytes`` those of all files, each path
+    counted; ``hashed`` files were read, ``reused`` ones known already. ``memory`` is what the next look need not read;
+    nothing is written until its ``save`` is called.
     """
 
-    entries: tuple[dict[str, Any], ...]
-    digest: str
-    files: int  # files, links and empty folders that travel
-    bytes: int  # of all files, each path counted
-    hashed: int  # files that were read
-    reused: int  # files whose digest the stat cache knew
-    cache_update: StatCache
-    root: str = ""
-    sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
+    def __init__(
+        self,
+        root: str,
+        listing: Listing,
+        read: Mapping[str, _File],
+        memory: ScanMemory,
+        *,
+        digest: str,
+    ) -> None:
+        self.root = root
+        self.memory = memory
+        self._listing = listing
+        self._read = read
+        self._digest = digest
+        sizes = (array("Q", folder.states)[::_FIELDS] for folder in memory.folders.values())
+        names = sum(len(folder.names) for folder in memory.folders.values())
+        instead = [entry for entry in listing.others if entry.kind == "file"]
+        self.files = names + len(listing.others)
+        self.bytes = sum(map(sum, sizes)) + sum(read[entry.path].state[0] for entry in instead)
+        self.hashed = len(read)
+        self.reused = names + len(instead) - len(read)
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the tree, as ``docs/architecture.md`` defines it."""
+        return self._digest or tree_digest(self.entries)
+
+    @property
+    def entries(self) -> tuple[dict[str, Any], ...]:
+        """Have the shape of ``Entry`` in ``docs/architecture.md``, ready for JSON, sorted by the bytes of their path."""
+        return self._told[0]
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Where each content can be read."""
+        return self._told[1]
+
+    @cached_property
+    def _told(self) -> tuple[tuple[dict[str, Any], ...], dict[str, Source]]:
+        entries: list[dict[str, Any]] = []
+        sources: dict[str, Source] = {}
+
+        def add(path: str, state: State, digest: str, *, followed: bool = False) -> None:
+            executable = state[4] & 0o100 != 0
+            entries.append(
+                {"path": path, "type": "file", "digest": digest, "size": state[0], "exec": executable}
+            )
+            if digest not in sources:
+                sources[digest] = Source(path, state[:4], followed)
+
+        for above, folder in self.memory.folders.items():
+            digests = folder.digests.hex()
+            for number, (name, state) in enumerate(
+                zip(folder.names, States.unpacked(folder.states), strict=True)
+            ):
+                add(above + name, state, digests[number * 64 : number * 64 + 64])
+        for entry in self._listing.others:
+            if entry.kind == "file":
+                add(entry.path, *self._read[entry.path], followed=True)
+            elif entry.kind == "link":
+                entries.append({"path": entry.path, "type": "link", "target": entry.target, "exec": False})
+            else:
+                entries.append({"path": entry.path, "type": "dir", "exec": False})
+        is_plain = all(entry["path"].isascii() for entry in entries)
+        entries.sort(key=itemgetter("path") if is_plain else _path_bytes)
+        return tuple(entries), sources
 
     def read_blob(self, digest: str) -> Iterator[_Bytes]:
         """The bytes of ``digest`` in chunks of at most 1 MiB, verified while they are read.
@@ -75,7 +141,7 @@ class Snapshot:
         """
         source, file = self._opened(digest)
         try:
-            state, left = sha256(), source.known[0]
+            state, left = sha256(), source.state[0]
             while left:
                 chunk = os.read(file, min(left, _CHUNK))
                 if not chunk:
@@ -106,7 +172,7 @@ class Snapshot:
             file = _open(os.path.join(self.root, source.path), followed=source.followed)
         except OSError as error:
             raise known("file-changed", path=shown(source.path)) from error
-        if _state(os.fstat(file)) != source.known[:4]:
+        if state_of(os.fstat(file))[:4] != source.state:
             os.close(file)
             raise known("file-changed", path=shown(source.path))
         return source, file
@@ -116,7 +182,7 @@ def take(
     root: Root,
     listing: Listing,
     *,
-    cache: StatCache | None = None,
+    memory: ScanMemory | None = None,
     cancel: CancelToken | None = None,
     on_progress: Progress | None = None,
 ) -> Snapshot:
@@ -125,7 +191,7 @@ def take(
     Args:
         root: the project the listing was made of.
         listing: what travels.
-        cache: what earlier snapshots learnt; without one every file is read.
+        memory: what earlier snapshots learnt; without one every file is read.
         cancel: ends the reading within one chunk of each thread.
         on_progress: called in this thread, at most ten times a second and once at the end, with the files read, the
             files to read and the one being read.
@@ -139,52 +205,68 @@ def take(
     if fatal:
         raise _unreadable([(problem.path, problem.what) for problem in fatal])
     cancel = cancel or CancelToken()
-    cached = cache.known if cache is not None else {}
-    found: dict[str, _Found] = {}
-    to_read: list[FileEntry] = []
-    for entry in listing.files:
-        if entry.kind != "file":
-            continue
-        before = cached.get(entry.path)
-        if before is not None and before[:4] == (entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode):
-            found[entry.path] = (before, entry.exec)
+    before = memory or ScanMemory(None)
+    looked_at = time.time_ns()
+    kept: dict[str, Remembered] = {}
+    to_read = [entry for entry in listing.others if entry.kind == "file"]
+    for path, folder in listing.folders.items():
+        if folder.same is not None and UNKNOWN not in folder.same.digests:
+            kept[path] = folder.same
         else:
-            to_read.append(entry)
-    began = time.time_ns()
-    found |= _Reading(str(root.path), to_read, cancel, on_progress).all()
-    entries, sources = _entries(listing, found)
-    base = StatCache(None) if cache is None else cache
-    return Snapshot(
-        tuple(entries),
-        tree_digest(entries),
-        files=len(entries),
-        bytes=sum(known[0] for known, _ in found.values()),
-        hashed=len(to_read),
-        reused=len(found) - len(to_read),
-        cache_update=base.with_known({path: known for path, (known, _) in found.items()}, read_at=began),
-        root=str(root.path),
-        sources=sources,
+            to_read += _unknown(folder, before.folders.get(path))
+    read = _Reading(str(root.path), to_read, cancel, on_progress).all()
+    folders = {
+        path: kept.get(path) or _remembered(folder, before.folders.get(path), read)
+        for path, folder in listing.folders.items()
+    }
+    others = sha256(repr(listing.others).encode("utf-8", "surrogateescape")).hexdigest()
+    same = len(kept) == len(folders) == len(before.folders) and others == before.others
+    update = before.updated(folders, others=others, tree="", looked_at=looked_at)
+    found = Snapshot(str(root.path), listing, read, update, digest=before.tree if same else "")
+    update.tree = found.digest
+    return found
+
+
+def _unknown(folder: Folder, before: Remembered | None) -> Iterator[FileEntry]:
+    """The files of a folder that have to be read."""
+    known = {} if before is None else before.by_name()
+    for name, state, entry in zip(
+        folder.names, States.unpacked(folder.states), folder.entries(), strict=True
+    ):
+        if name not in known or known[name][0] != state or known[name][1] == UNKNOWN:
+            yield entry
+
+
+def _remembered(folder: Folder, before: Remembered | None, read: Mapping[str, _File]) -> Remembered:
+    """What to remember of a folder: the state and digest of each file as it was read or known."""
+    known = {} if before is None else before.by_name()
+    numbers: list[int] = []
+    digests = []
+    for name, state in zip(folder.names, States.unpacked(folder.states), strict=True):
+        fresh = read.get(folder.path + name)
+        if fresh is None:
+            numbers += state
+            digests.append(known[name][1])
+        else:
+            numbers += fresh.state
+            digests.append(bytes.fromhex(fresh.digest))
+    return Remembered(
+        folder.stamp,
+        folder.rules,
+        folder.names,
+        States.packed(numbers),
+        b"".join(digests),
+        folder.links,
+        folder.folders,
+        folder.special,
+        tuple(map(tuple, folder.left_out)),  # type: ignore[arg-type]
+        tuple(map(tuple, folder.secrets)),  # type: ignore[arg-type]
     )
 
 
-def _entries(listing: Listing, found: Mapping[str, _Found]) -> tuple[list[dict[str, Any]], dict[str, Source]]:
-    entries: list[dict[str, Any]] = []
-    sources: dict[str, Source] = {}
-    for entry in listing.files:
-        path = entry.path
-        if entry.kind == "file":
-            known, executable = found[path]
-            digest = known[4]
-            entries.append(
-                {"path": path, "type": "file", "digest": digest, "size": known[0], "exec": executable}
-            )
-            if digest not in sources:
-                sources[digest] = Source(path, known, entry.followed)
-        elif entry.kind == "link":
-            entries.append({"path": path, "type": "link", "target": entry.target, "exec": False})
-        else:
-            entries.append({"path": path, "type": "dir", "exec": False})
-    return entries, sources
+def _path_bytes(entry: Mapping[str, Any]) -> bytes:
+    path: str = entry["path"]
+    return path.encode("utf-8", "surrogateescape")
 
 
 def tree_digest(entries: Iterable[Mapping[str, Any]]) -> str:
@@ -211,12 +293,12 @@ class _Reading:
         self._entries = entries
         self._cancel = cancel
         self._report = on_progress
-        self._found: dict[str, _Found] = {}
+        self._found: dict[str, _File] = {}
         self._failed: list[tuple[str, str]] = []
         self._item = ""
 
-    def all(self) -> dict[str, _Found]:
-        """State, executable bit and digest of each file."""
+    def all(self) -> dict[str, _File]:
+        """State and digest of each file."""
         large = [entry for entry in self._entries if entry.size >= _LARGE]
         if len(large) > 1:
             self._side_by_side(large, [entry for entry in self._entries if entry.size < _LARGE])
@@ -264,7 +346,7 @@ class _Reading:
                 told = time.monotonic()
                 self._tell()
 
-    def _file(self, entry: FileEntry, cancel: CancelToken) -> _Found:
+    def _file(self, entry: FileEntry, cancel: CancelToken) -> _File:
         """Read one file until its state is the same before and after."""
         place = os.path.join(self._root, entry.path)
         for _ in range(_TRIES):
@@ -276,10 +358,10 @@ class _Reading:
                 status = os.fstat(file)
                 if not stat.S_ISREG(status.st_mode):
                     break
-                before = _state(status)
+                before = state_of(status)
                 digest = _digest(file, before[0], cancel)
-                if digest is not None and _state(os.fstat(file)) == before:
-                    return (*before, digest), status.st_mode & 0o100 != 0
+                if digest is not None and state_of(os.fstat(file)) == before:
+                    return _File(before, digest)
             finally:
                 os.close(file)
         raise known("file-changing", path=shown(entry.path))
@@ -307,10 +389,6 @@ def _digest(file: int, size: int, cancel: CancelToken) -> str | None:
 def _open(path: str, *, followed: bool) -> int:
     """Open for reading without waiting for a pipe, and without following a link that took the file's place."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if followed else os.O_NOFOLLOW))
-
-
-def _state(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _unreadable(problems: list[tuple[str, str]]) -> Exception:

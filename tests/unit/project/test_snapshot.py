@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from runctl.core.cancel import CancelToken
 from runctl.core.errors import Cancelled, RunctlError
 from runctl.project.files import list_files
+from runctl.project.memory import ScanMemory
 from runctl.project.root import Root
 from runctl.project.snapshot import Snapshot, take, tree_digest
-from runctl.project.statcache import StatCache
 
 if TYPE_CHECKING:
     from runctl.project.listing import Listing
@@ -48,17 +48,18 @@ def root(top: Path) -> Root:
     return Root(top, "", None)
 
 
-def listed(top: Path) -> Listing:
-    return list_files(root(top), env={"HOME": "/nonexistent"})
+def listed(top: Path, memory: ScanMemory | None = None) -> Listing:
+    return list_files(root(top), env={"HOME": "/nonexistent"}, memory=memory)
 
 
-def taken(top: Path, cache: StatCache | None = None) -> Snapshot:
-    return take(root(top), listed(top), cache=cache)
+def taken(top: Path, memory: ScanMemory | None = None) -> Snapshot:
+    return take(root(top), listed(top, memory), memory=memory)
 
 
-def old_enough(cache: StatCache) -> StatCache:
-    """The update as it would be had the files been written long before they were read."""
-    return StatCache(cache.file).with_known(cache.known, read_at=cache._read_at + LONG_AGO)
+def old_enough(memory: ScanMemory) -> ScanMemory:
+    """The memory as it would be had the files been written long before they were looked at."""
+    memory.looked_at += LONG_AGO
+    return memory
 
 
 def test_entries_have_the_documented_shape(top: Path) -> None:
@@ -145,19 +146,19 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def test_an_unchanged_file_is_not_read_again(top: Path, tmp_path: Path) -> None:
-    cache = StatCache.load(top, env=env(tmp_path))
+    cache = ScanMemory.load(top, env=env(tmp_path))
     first = taken(top, cache)
     assert not (tmp_path / "cache").exists()  # nothing is written before it is asked for
-    assert old_enough(first.cache_update).save() == ""
-    again = taken(top, StatCache.load(top, env=env(tmp_path)))
+    assert old_enough(first.memory).save() == ""
+    again = taken(top, ScanMemory.load(top, env=env(tmp_path)))
     assert (again.hashed, again.reused, again.digest) == (0, 5, first.digest)
     assert [path.parent.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["stat"]
 
 
 def test_a_fresh_file_is_not_trusted(top: Path, tmp_path: Path) -> None:
-    first = taken(top, StatCache.load(top, env=env(tmp_path)))
-    first.cache_update.save()
-    again = taken(top, StatCache.load(top, env=env(tmp_path)))
+    first = taken(top, ScanMemory.load(top, env=env(tmp_path)))
+    first.memory.save()
+    again = taken(top, ScanMemory.load(top, env=env(tmp_path)))
     assert (
         again.hashed == 5
     )  # written moments before they were read: they may have changed within the same tick
@@ -165,8 +166,8 @@ def test_a_fresh_file_is_not_trusted(top: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["content", "same size", "same size and time", "replaced", "mode"])
 def test_a_changed_file_is_read_again(top: Path, tmp_path: Path, how: str) -> None:
-    first = taken(top, StatCache.load(top, env=env(tmp_path)))
-    old_enough(first.cache_update).save()
+    first = taken(top, ScanMemory.load(top, env=env(tmp_path)))
+    old_enough(first.memory).save()
     script = top / "train.py"
     before = script.stat()
     if how == "content":
@@ -180,7 +181,7 @@ def test_a_changed_file_is_read_again(top: Path, tmp_path: Path, how: str) -> No
         script.write_text("print(4)\n")
     if how == "same size and time":
         os.utime(script, ns=(before.st_atime_ns, before.st_mtime_ns))
-    again = taken(top, StatCache.load(top, env=env(tmp_path)))
+    again = taken(top, ScanMemory.load(top, env=env(tmp_path)))
     assert again.hashed == 1
     found = {entry["path"]: entry for entry in again.entries}["train.py"]
     assert found["digest"] == hashlib.sha256(script.read_bytes()).hexdigest()
@@ -189,7 +190,7 @@ def test_a_changed_file_is_read_again(top: Path, tmp_path: Path, how: str) -> No
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "other header", "folder"])
 def test_a_damaged_cache_is_no_cache(top: Path, tmp_path: Path, damage: str) -> None:
-    update = old_enough(taken(top, StatCache.load(top, env=env(tmp_path))).cache_update)
+    update = old_enough(taken(top, ScanMemory.load(top, env=env(tmp_path))).memory)
     update.save()
     assert update.file is not None
     data = update.file.read_bytes()
@@ -203,30 +204,33 @@ def test_a_damaged_cache_is_no_cache(top: Path, tmp_path: Path, damage: str) -> 
                 "flipped": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
                 "empty": b"",
                 "text": b"hello\n",
-                "other header": data.replace(b"runctl-stat 1", b"runctl-stat 9"),
+                "other header": data.replace(b"runctl-stat 2", b"runctl-stat 9"),
             }[damage]
         )
-    again = taken(top, StatCache.load(top, env=env(tmp_path)))
+    again = taken(top, ScanMemory.load(top, env=env(tmp_path)))
     assert again.hashed == 5
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(top: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
-    update = old_enough(taken(top, StatCache.load(top, env=env(tmp_path))).cache_update)
+    update = old_enough(taken(top, ScanMemory.load(top, env=env(tmp_path))).memory)
     assert str(tmp_path / "cache") in update.save()
 
 
 def test_projects_do_not_share_a_cache(tmp_path: Path) -> None:
-    one, two = (StatCache.load(tmp_path / name, env=env(tmp_path)).file for name in ("a", "b"))
+    one, two = (ScanMemory.load(tmp_path / name, env=env(tmp_path)).file for name in ("a", "b"))
     assert one != two
 
 
 def test_a_deleted_file_leaves_the_cache(top: Path, tmp_path: Path) -> None:
-    old_enough(taken(top, StatCache.load(top, env=env(tmp_path))).cache_update).save()
+    old_enough(taken(top, ScanMemory.load(top, env=env(tmp_path))).memory).save()
     (top / "data.bin").unlink()
-    update = taken(top, StatCache.load(top, env=env(tmp_path))).cache_update
+    update = taken(top, ScanMemory.load(top, env=env(tmp_path))).memory
     assert update.save() == ""
-    assert set(StatCache.load(top, env=env(tmp_path)).known) == {"train.py", "pkg/a.py", "pkg/b.py", "run.sh"}
+    names = {
+        name for folder in ScanMemory.load(top, env=env(tmp_path)).folders.values() for name in folder.names
+    }
+    assert names == {"train.py", "a.py", "b.py", "run.sh"}
 
 
 # --- reading
@@ -347,7 +351,7 @@ def test_a_blob_that_changed_is_never_passed_off(
         script.write_text("print(7)\n")
         status = script.stat()
         state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        monkeypatch.setitem(found.sources, digest, source._replace(known=(*state, digest)))
+        monkeypatch.setitem(found.sources, digest, source._replace(state=state))
     with pytest.raises(RunctlError) as caught:
         b"".join(found.read_blob(digest))
     assert caught.value.code == "file-changed"
