@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runctl.api.account import plan_aws_setup as plan_aws_setup
     from runctl.api.cleaning import clean as clean
     from runctl.api.cleaning import debts as debts
+    from runctl.api.doctor import check as check
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.training import make_plan as make_plan
     from runctl.api.training import train as train
@@ -35,6 +36,7 @@ _HOMES = {
     "Runtime": "runtime",
     "make_plan": "training",
     "train": "training",
+    "check": "doctor",
     "clean": "cleaning",
     "debts": "cleaning",
     **dict.fromkeys(("apply_aws_setup", "aws_policies", "aws_terraform", "plan_aws_setup"), "account"),

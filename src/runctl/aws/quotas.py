@@ -59,6 +59,11 @@ _QUOTAS: dict[str, tuple[Quota, Quota | None]] = {  # family → (on demand, spo
         Quota("L-E3A00192", "All X Spot Instance Requests"),
     ),
 }
+SAMPLES = {
+    "standard": "m7i.large",
+    "G": "g5.xlarge",
+    "P": "p4d.24xlarge",
+}  # a type of each of the usual families
 _LETTERS = {
     "vt": "g",
     "g": "g",

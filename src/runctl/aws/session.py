@@ -80,6 +80,24 @@ class AwsSession:
             raise known("aws-no-region")
         return str(region)
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Every region that boto3 has heard of, in all partitions; AWS may have newer ones."""
+        with self._lock:
+            boto = self._boto
+            return tuple(
+                name
+                for partition in boto.get_available_partitions()
+                for name in boto.get_available_regions("ec2", partition_name=partition)
+            )
+
+    @property
+    def source(self) -> str:
+        """Where the credentials are from, in botocore's words (``env``, ``sso``); empty where there are none."""
+        with self._lock:
+            found = self._boto.get_credentials()
+        return "" if found is None else str(found.method)
+
     def client(self, service: str, region: str | None = None) -> Any:
         """The client of ``service``, the same one every time. It does not retry: ``AwsCalls`` does.
 

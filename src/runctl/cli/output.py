@@ -29,3 +29,13 @@ def out_style(session: Session) -> Style:
     )
     encoding = (sys.stdout.encoding or "utf-8").lower().replace("-", "")
     return Style(color=choice.color_out, unicode=encoding.startswith("utf"))
+
+
+def is_live(session: Session) -> bool:
+    """Whether what happens is drawn on a terminal, so that steps are worth being told."""
+    from runctl import views  # noqa: PLC0415 - as above
+
+    choice = views.decide(
+        session.options, stdin_tty=False, stdout_tty=False, stderr_tty=sys.stderr.isatty(), env=session.env
+    )
+    return choice.face == "terminal"

@@ -5,19 +5,19 @@ A check never raises what it found: a failure is a ``Check`` whose words and fix
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from runctl.core.cancel import Child, together
-from runctl.core.catalogue import CATALOGUE
+from runctl.core.cancel import CancelToken, Child, together
 from runctl.core.errors import Cancelled, RunctlError
 from runctl.core.events import StepFailed, StepFinished, StepStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from runctl.core.cancel import CancelToken
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
 
@@ -33,13 +33,13 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """What was found. ``name`` and ``where`` are the probe's; ``code`` is a key of the catalogue, of what failed."""
+    """What was found. ``name`` and ``where`` are the probe's; ``error`` is the failure itself, to be raised by who wants."""
 
     state: CheckState
     what: str
     fix: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    code: str = ""
+    error: RunctlError | None = None
     name: str = ""
     title: str = ""
     where: str = "here"
@@ -53,7 +53,7 @@ class Check:
             "state": str(self.state),
             "what": self.what,
             "fix": [line.strip() for line in self.fix],
-            "code": self.code or None,
+            "code": None if self.error is None else self.error.code,
             "facts": dict(self.facts),
             "seconds": round(self.seconds, 3),
         }
@@ -92,11 +92,16 @@ def skipped(what: str, fix: Iterable[str] = (), **facts: Any) -> Check:
 def failed(error: RunctlError) -> Check:
     """The failure ``error`` as a check."""
     what = f"{error.what}: {error.why}" if error.why else error.what
-    return Check(CheckState.FAIL, what, error.fix, error.context, error.code)
+    return Check(CheckState.FAIL, what, error.fix, error.context, error)
 
 
 def run_checks(
-    probes: Sequence[Probe], *, cancel: CancelToken, clock: Clock, emit: Emit | None = None
+    probes: Sequence[Probe],
+    *,
+    cancel: CancelToken,
+    clock: Clock,
+    emit: Emit | None = None,
+    seconds: float | None = None,
 ) -> tuple[Check, ...]:
     """Look at everything side by side; the checks come back in the order of ``probes``.
 
@@ -105,40 +110,72 @@ def run_checks(
         cancel: ends the looking. Raises ``Cancelled``.
         clock: for durations.
         emit: hears of each probe as a step, for a live view.
+        seconds: what has not been answered by then is skipped, and says so.
     """
+    looking = _Looking(cancel, clock, emit, seconds)
+    for probe in probes:
+        if emit:
+            emit(StepStarted(f"check {probe.name}", probe.title, probe.where))
     children: dict[str, Child[Check]] = {}
-    with together(cancel) as scope:
+    with together(cancel) as scope, looking.limited(scope.cancel) as limit:
         for probe in probes:
             needed = [children[name] for name in probe.needs]
             children[probe.name] = scope.start(
                 f"check {probe.name}",
-                lambda probe=probe, needed=needed: _look(probe, needed, scope.cancel, clock, emit),  # type: ignore[misc]
+                lambda probe=probe, needed=needed: looking.look(probe, needed, limit),  # type: ignore[misc]
             )
-    return tuple(child.result() for child in children.values())
+        found = [child.result() for child in children.values()]
+    return tuple(found)
 
 
-def _look(
-    probe: Probe, needed: Sequence[Child[Check]], cancel: CancelToken, clock: Clock, emit: Emit | None
-) -> Check:
-    bad = [check for check in (child.result() for child in needed) if check.state in _BAD]
-    begun = clock.monotonic()
-    if emit:
-        emit(StepStarted(f"check {probe.name}", probe.title, probe.where))
-    if bad:
-        found = skipped(f"not looked at: {bad[0].title} first")
-    else:
+@dataclass(frozen=True)
+class _Looking:
+    """What is the same for all probes of one run."""
+
+    cancel: CancelToken
+    clock: Clock
+    emit: Emit | None
+    seconds: float | None
+
+    @contextmanager
+    def limited(self, scope: CancelToken) -> Iterator[CancelToken]:
+        """A token that is cancelled with ``scope``, and when the time is over."""
+        token = CancelToken(scope)
+        if self.seconds is None:
+            yield token
+            return
+        timer = threading.Timer(self.seconds, token.cancel, args=(self._late,))
+        timer.daemon = True
+        timer.start()
         try:
-            found = probe.look(cancel)
+            yield token
+        finally:
+            timer.cancel()
+
+    @property
+    def _late(self) -> str:
+        return f"no answer within {self.seconds:g} s"
+
+    def look(self, probe: Probe, needed: Sequence[Child[Check]], limit: CancelToken) -> Check:
+        """What a probe finds, once those it needs have ended."""
+        bad = [check for check in (child.result() for child in needed) if check.state in _BAD]
+        begun = self.clock.monotonic()
+        found = skipped(f"not looked at: {bad[0].title} first") if bad else self._found(probe, limit)
+        seconds = self.clock.monotonic() - begun
+        found = replace(found, name=probe.name, title=probe.title, where=probe.where, seconds=seconds)
+        if self.emit:
+            self.emit(_told(found))
+        return found
+
+    def _found(self, probe: Probe, limit: CancelToken) -> Check:
+        try:
+            return probe.look(limit)
         except Cancelled:
-            raise
+            if self.cancel.cancelled or limit.reason != self._late:
+                raise
+            return skipped(self._late)
         except RunctlError as error:
-            found = failed(error)
-    found = replace(
-        found, name=probe.name, title=probe.title, where=probe.where, seconds=clock.monotonic() - begun
-    )
-    if emit:
-        emit(_told(found))
-    return found
+            return failed(error)
 
 
 _BAD = (CheckState.FAIL, CheckState.SKIPPED)
@@ -147,7 +184,7 @@ _BAD = (CheckState.FAIL, CheckState.SKIPPED)
 def _told(found: Check) -> StepFinished | StepFailed:
     step = f"check {found.name}"
     if found.state is CheckState.FAIL:
-        return StepFailed(step, found.seconds, found.code, found.what)
+        return StepFailed(step, found.seconds, found.error.code if found.error else "bug", found.what)
     return StepFinished(
         step,
         found.seconds,
@@ -157,9 +194,6 @@ def _told(found: Check) -> StepFinished | StepFailed:
     )
 
 
-def exit_code(checks: Iterable[Check]) -> int:
-    """0 when nothing failed, else the status of the first failure's family. Pure."""
-    for check in checks:
-        if check.state is CheckState.FAIL:
-            return CATALOGUE[check.code].family.exit_code
-    return 0
+def first_error(checks: Iterable[Check]) -> RunctlError | None:
+    """The first failure, to be raised or to give the exit status; None when nothing failed. Pure."""
+    return next((check.error for check in checks if check.error is not None), None)

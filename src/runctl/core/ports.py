@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
     from runctl.core.cancel import CancelToken
+    from runctl.core.checks import Probe
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
@@ -78,6 +79,17 @@ class Provider(Protocol):
 
     def release(self, machine_id: str, cancel: CancelToken) -> None:
         """End the lease; a machine that is already gone is a success. Raises ``ReleaseOwed`` when it is not sure."""
+
+
+@runtime_checkable
+class Examined(Protocol):
+    """A provider that can say beforehand whether its account is ready for a run."""
+
+    def probes(self, need: Resources) -> Sequence[Probe]:
+        """Everything there is to look at, for a machine that satisfies ``need``. Asks nothing yet."""
+
+    def probes_for(self, offers: Sequence[Offer]) -> Sequence[Probe]:
+        """What has to hold before one of ``offers`` is bought. Looking at it writes nothing; asks nothing yet."""
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,21 @@ import pytest
 
 from runctl.core.cancel import CancelToken
 from runctl.core.catalogue import known
-from runctl.core.checks import Check, CheckState, Probe, exit_code, failed, ok, run_checks, skipped, warn
+from runctl.core.checks import Check, CheckState, Probe, failed, first_error, ok, run_checks, skipped, warn
 from runctl.core.clock import SystemClock
 from runctl.core.errors import Cancelled
 from runctl.core.events import Event, StepFailed, StepFinished, StepStarted
 
 
-def run(*probes: Probe, cancel: CancelToken | None = None, heard: list[Event] | None = None) -> list[Check]:
+def run(
+    *probes: Probe,
+    cancel: CancelToken | None = None,
+    heard: list[Event] | None = None,
+    seconds: float | None = None,
+) -> list[Check]:
     emit = None if heard is None else heard.append
-    return list(run_checks(probes, cancel=cancel or CancelToken(), clock=SystemClock(), emit=emit))
+    token = cancel or CancelToken()
+    return list(run_checks(probes, cancel=token, clock=SystemClock(), emit=emit, seconds=seconds))
 
 
 def refuse(_cancel: CancelToken) -> Check:
@@ -42,10 +48,12 @@ def test_they_run_side_by_side_and_come_back_in_order() -> None:
 def test_what_is_raised_is_the_failure_with_its_fix() -> None:
     (found,) = run(Probe("index", "index", refuse))
     assert found.state is CheckState.FAIL
-    assert (found.code, found.fix) == ("state-busy", known("state-busy", path="/x").fix)
+    assert found.fix == known("state-busy", path="/x").fix
     assert "could not be locked for 5 s" in found.what
-    assert exit_code([ok("fine"), found]) == 5
-    assert exit_code([ok("fine"), warn("look"), skipped("no")]) == 0
+    error = first_error([ok("fine"), found])
+    assert error is not None
+    assert (error.code, error.exit_code) == ("state-busy", 5)
+    assert first_error([ok("fine"), warn("look"), skipped("no")]) is None
 
 
 def test_what_needs_a_failed_one_is_skipped_and_says_so() -> None:
@@ -101,6 +109,19 @@ def test_a_cancel_ends_the_looking() -> None:
     with pytest.raises(Cancelled):
         run(Probe("a", "A", wait), cancel=token)
     assert time.monotonic() - begun < 5
+
+
+def test_what_does_not_answer_in_time_is_skipped_and_the_rest_counts() -> None:
+    def wait(cancel: CancelToken) -> Check:
+        cancel.wait(30)
+        cancel.check()
+        return ok("never")
+
+    begun = time.monotonic()
+    slow, quick = run(Probe("a", "A", wait), Probe("b", "B", lambda _cancel: ok("there")), seconds=0.2)
+    assert time.monotonic() - begun < 5
+    assert (slow.state, slow.what) == ("skipped", "no answer within 0.2 s")
+    assert quick.state == "ok"
 
 
 def test_a_check_is_plain_json() -> None:

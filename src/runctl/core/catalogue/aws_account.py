@@ -46,4 +46,41 @@ ENTRIES = {
         ),
         transient=True,
     ),
+    "aws-permissions-missing": Known(
+        errors.AccessError,
+        what="{who} lacks {count} that this takes",
+        why="{actions}",
+        fix=("this prints all that runctl needs:", "  runctl aws setup --print policy"),
+        explain=(
+            "Before anything is bought, IAM is asked whether the caller's policies allow every action that the plan "
+            "will use (iam:SimulatePrincipalPolicy). These they do not. The error names each action, what it is for, "
+            "and the statements to add. Nothing was bought or changed."
+        ),
+    ),
+    "aws-quota-short": Known(
+        errors.CapacityError,
+        what="the quota does not allow {type} {market} in {region}",
+        why="`{name}` is {limit} vCPUs, {used} of them are in use, and one takes {vcpus}",
+        fix=(
+            "ask for more, which takes hours to days:",
+            "  aws service-quotas request-service-quota-increase --region {region} --service-code ec2 --quota-code {quota} --desired-value {needed}",
+            "or in the browser: {link}",
+            "or take a smaller machine, another region, or the other market",
+        ),
+        explain=(
+            "An account may run so many virtual CPUs of a family of machines at once, in each region, with separate "
+            "numbers for on demand and spot. New accounts have none of the GPU families. What runs now counts, also "
+            "what was not started by runctl."
+        ),
+    ),
+    "aws-no-conditional-writes": Known(
+        errors.UsageError,
+        what="the store does not honour conditional writes",
+        why="{bucket} at {endpoint} took the same key twice, though it was told not to (If-None-Match)",
+        fix=("use S3 itself, or a store that honours them:", "  runctl config set aws.bucket NAME"),
+        explain=(
+            "Two clients that start the same attempt of a run are kept apart by a write that only the first can make. "
+            "S3 refuses the second; this endpoint accepts it, so a run could be started twice."
+        ),
+    ),
 }

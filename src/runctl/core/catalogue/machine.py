@@ -52,6 +52,16 @@ ENTRIES = {
         ),
         transient=True,
     ),
+    "disk-short": Known(
+        errors.AccessError,
+        what="there is hardly any room left on this computer",
+        why="{free} are free at {path}",
+        fix=("make some room:", "  du -xsh {path}/* | sort -h | tail"),
+        explain=(
+            "runctl keeps its records on this computer, and the environments of runs that run on it. With so little "
+            "room left, records may be cut short and installations fail."
+        ),
+    ),
     "disk-full": Known(
         errors.AgentError,
         what="the machine's disk is full",
