@@ -248,19 +248,24 @@ class Server:
         await asyncio.sleep(0)  # lets the transports report that they are closed
 
 
-async def serve(handler: Handler, host: str, port: int, *, unix: Path | None = None) -> Server:
+async def serve(
+    handler: Handler, host: str, port: int, *, unix: Path | None = None, now: Callable[[], float] = time.time
+) -> Server:
     """Serves `handler` on TCP `host:port` (port 0: any free one) and, if given, on a unix socket too.
+
+    `now` gives the seconds since the epoch that the Date headers tell.
 
     Each connection is a task; the handler is called once a request, in order on a connection. An exception of
     the handler is logged and answered with 500. Raises OSError when an address cannot be bound.
     """
-    from runctl.sandbox.wire import Connection  # noqa: PLC0415 - wire.py stands on the types above
+    from runctl.sandbox.wire import Connection, Dates  # noqa: PLC0415 - wire.py stands on the types above
 
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
+    dates = Dates(now)
 
     def connect() -> Connection:
-        return Connection(handler, connections)
+        return Connection(handler, connections, dates)
 
     listeners = [await loop.create_server(connect, host, port, backlog=512, reuse_address=True)]
     if unix is not None:

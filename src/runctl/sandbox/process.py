@@ -65,7 +65,7 @@ class Sandbox:
         state.socket.unlink(missing_ok=True)
         await self._add_machines()
         name, self._socket_folder = short(state.socket)
-        self._server = await http.serve(self.front.handle, "127.0.0.1", port, unix=Path(name))
+        self._server = await http.serve(self.front.handle, "127.0.0.1", port, unix=Path(name), now=state.now)
         state.port = self._server.port
         self.moto.warm(
             "ec2", "iam", "sts"

@@ -20,7 +20,7 @@ from runctl.sandbox import http
 from runctl.sandbox.framing import HEAD_LIMIT, BadRequest, Body, Input, body_length, parse_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 log = logging.getLogger("runctl.sandbox.http")
 
@@ -31,25 +31,31 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
 
 
-class _Clock:
-    """The Date header, made once a second."""
+class Dates:
+    """The Date header by a server's own clock, made once a second."""
 
-    at = 0
-    text = b""
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._at = 0
+        self._text = b""
 
-    @classmethod
-    def date(cls) -> bytes:
-        now = int(time.time())
-        if now != cls.at:
-            cls.at, cls.text = now, formatdate(now, usegmt=True).encode()
-        return cls.text
+    def text(self) -> bytes:
+        """What the header says now."""
+        now = int(self._now())
+        if now != self._at:
+            self._at, self._text = now, formatdate(now, usegmt=True).encode()
+        return self._text
+
+
+_REAL = Dates(time.time)
 
 
 class Connection(asyncio.Protocol):
     """One client's connection: reads a request, calls the handler, writes its answer, again."""
 
-    def __init__(self, handler: http.Handler, connections: set[Connection]) -> None:
+    def __init__(self, handler: http.Handler, connections: set[Connection], dates: Dates = _REAL) -> None:
         self._handler = handler
+        self._dates = dates
         self._all = connections
         self.input = Input()
         self.task: asyncio.Task[None] | None = None
@@ -259,7 +265,7 @@ class Connection(asyncio.Protocol):
         lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in fields]
         head = "\r\n".join(lines).encode("latin-1", "replace")
-        head += b"\r\nDate: " + _Clock.date() + b"\r\nServer: runctl-sandbox\r\n\r\n"
+        head += b"\r\nDate: " + self._dates.text() + b"\r\nServer: runctl-sandbox\r\n\r\n"
         if method == "HEAD" or response.status in _BODYLESS:
             self.write(head)
         elif response.cut_after is not None or response.rate is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,16 +88,24 @@ def _value(account: Account, bound: Quota, where: str, cancel: CancelToken) -> i
 
 
 def _used(account: Account, bound: Quota, where: str, cancel: CancelToken) -> int:
-    """vCPUs of what runs now and counts against the same quota."""
+    """vCPUs of what runs now and counts against the same quota; what a type has by default counts, as EC2 counts."""
     states = [{"Name": "instance-state-name", "Values": list(_COUNTED)}]
-    total = 0
+    running: Counter[str] = Counter()
     for page in account.calls.pages("ec2", "describe_instances", cancel=cancel, region=where, Filters=states):
         for each in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
             spot = each.get("InstanceLifecycle") == "spot"
             if quotas.quota_of(each["InstanceType"], spot=spot) == bound:
-                cpu = each.get("CpuOptions") or {}
-                total += cpu.get("CoreCount", 1) * cpu.get("ThreadsPerCore", 1)
-    return total
+                running[each["InstanceType"]] += 1
+    if not running:
+        return 0
+    types = account.calls.pages(
+        "ec2", "describe_instance_types", cancel=cancel, region=where, InstanceTypes=sorted(running)
+    )
+    return sum(
+        running[each["InstanceType"]] * int(each["VCpuInfo"]["DefaultVCpus"])
+        for page in types
+        for each in page["InstanceTypes"]
+    )
 
 
 def instance(account: Account, cancel: CancelToken, *, machine_id: str) -> Check:
