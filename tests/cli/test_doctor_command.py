@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pexpect
+import pytest
 from tests.conftest import World
+from tests.unit.sandbox.cloud_world import sandbox
 
 
 def test_everything_is_fine_on_a_new_computer(world: World) -> None:
@@ -63,6 +67,30 @@ def test_a_failure_gives_its_status(world: World) -> None:
     told = done.json()
     (state,) = [check for check in told["checks"] if check["name"] == "state"]
     assert (done.code, told["ok"], state["state"], state["code"]) == (3, False, "fail", "state-unwritable")
+
+
+@pytest.fixture
+def account(world: World, tmp_path: Path) -> Iterator[World]:
+    """A world whose AWS is a sandbox that nobody has prepared."""
+    with sandbox(tmp_path / "cloud", "--plain") as box:
+        world.env |= box.values
+        yield world
+
+
+def test_an_account_is_looked_at_before_and_after_it_is_prepared(account: World) -> None:
+    bare = account.runctl("doctor", "--on", "aws")
+    assert bare.code == 2
+    assert "  ✗ bucket              the bucket does not exist: there is no bucket runctl-" in bare.out
+    assert "      fix:  make it, or name another:\n              runctl aws setup\n" in bare.out
+    assert "  ○ bucket settings     not looked at: bucket first\n" in bare.out
+    assert account.runctl("aws", "setup", "--yes").code == 0
+    told = account.runctl("doctor", "--on", "aws", "--json", RUNCTL_GPU="A10G", RUNCTL_SPOT="true")
+    assert told.code == 0, told.out
+    checks = {check["name"]: check for check in told.json()["checks"]}
+    assert not [check for check in checks.values() if check["state"] == "fail"]
+    assert checks["machine"]["what"].startswith("g5.xlarge in us-east-1")
+    assert checks["quota"]["facts"]["quota"] == "L-3819A6DF"
+    assert {check["where"] for check in checks.values()} == {"here", "aws"}
 
 
 def test_an_unknown_target_is_an_error(world: World) -> None:

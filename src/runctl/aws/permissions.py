@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runctl.aws.session import Identity
     from runctl.core.cancel import CancelToken
 
+FEW = 4  # actions that are named in a sentence
 _OPAQUE = ("InvalidInput", "NoSuchEntity", "ValidationError", "PolicyEvaluation", "NotImplemented")
 
 
@@ -194,8 +195,11 @@ def permissions(calls: AwsCalls, names: Names, use: Use, cancel: CancelToken) ->
         return skipped(f"you may not ask IAM: {error.context.get('action')} is not allowed")
     if verdict.refused:
         raise missing(verdict.refused, identity, names)
+    if len(verdict.unsure) == count:
+        return skipped("IAM cannot tell beforehand")
     if verdict.unsure:
+        some = ", ".join(verdict.unsure[:FEW]) + (", ..." if len(verdict.unsure) > FEW else "")
         return warn(
-            f"{count} actions are allowed, but for what IAM cannot tell beforehand: {', '.join(verdict.unsure)}"
+            f"{count - len(verdict.unsure)} actions are allowed; IAM cannot tell beforehand about {some}"
         )
     return ok(f"all {count} actions are allowed")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runctl.core.cancel import CancelToken
     from runctl.core.checks import Probe
     from runctl.core.clock import Clock
+    from runctl.core.errors import RunctlError
     from runctl.core.events import Emit
     from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
 
@@ -83,13 +84,21 @@ class Provider(Protocol):
 
 @runtime_checkable
 class Examined(Protocol):
-    """A provider that can say beforehand whether its account is ready for a run."""
+    """A provider that can say beforehand whether its account is ready for a run, and afterwards why it failed."""
 
     def probes(self, need: Resources) -> Sequence[Probe]:
         """Everything there is to look at, for a machine that satisfies ``need``. Asks nothing yet."""
 
     def probes_for(self, offers: Sequence[Offer]) -> Sequence[Probe]:
         """What has to hold before one of ``offers`` is bought. Looking at it writes nothing; asks nothing yet."""
+
+    def explain(
+        self, error: RunctlError, *, cancel: CancelToken, machine_id: str = "", offer: Offer | None = None
+    ) -> RunctlError:
+        """``error`` with what is found out about a machine, or about an offer that was not to be had.
+
+        The same object; never raises, takes seconds at most, and does nothing once ``cancel`` is set.
+        """
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from runctl.core.checks import Check, ok, skipped, warn
 from runctl.core.errors import RunctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runctl.aws.probes.account import Account
     from runctl.core.cancel import CancelToken
@@ -115,8 +115,12 @@ def reach(account: Account, cancel: CancelToken, *, service: str, operation: str
                 raise
 
     ask()  # the first one also resolves the name and shakes hands
-    begun = account.calls.clock.monotonic()
-    ask()
-    took = account.calls.clock.monotonic() - begun
+    took = min(_timed(account, ask) for _ in range(2))
     endpoint = account.calls.client(service).meta.endpoint_url
     return ok(f"{1000 * took:.0f} ms", endpoint=endpoint, milliseconds=round(1000 * took))
+
+
+def _timed(account: Account, work: Callable[[], None]) -> float:
+    begun = account.calls.clock.monotonic()
+    work()
+    return account.calls.clock.monotonic() - begun

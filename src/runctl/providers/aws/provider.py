@@ -6,8 +6,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from runctl.aws import doctor
 from runctl.aws.calls import AwsCalls
+from runctl.aws.explain import explain
 from runctl.aws.names import default_bucket
+from runctl.aws.probes import account as examined
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.ports import Features
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runctl.core.cancel import CancelToken
+    from runctl.core.checks import Probe
+    from runctl.core.errors import RunctlError
     from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
     from runctl.core.ports import Surroundings
     from runctl.providers.aws.images import Image
@@ -181,6 +186,26 @@ class AwsProvider:
     def release(self, machine_id: str, cancel: CancelToken) -> None:
         """Terminate a machine of ours and see it end. Raises ``ReleaseOwed`` when that is not sure, ``aws-not-ours``."""
         self.fleet.release(machine_id, cancel)
+
+    def probes(self, need: Resources) -> Sequence[Probe]:
+        """Everything there is to look at in the account, for a machine that satisfies ``need``."""
+        asked = need.gpu or need.cpus or need.memory_gb or need.machine_type
+        find = (lambda cancel: self.offers(need, cancel)) if asked else None
+        return doctor.probes_for_account(self._examined, find)
+
+    def probes_for(self, offers: Sequence[Offer]) -> Sequence[Probe]:
+        """What has to hold before one of ``offers`` is bought: keys, bucket, profile, quota, permissions. Read-only."""
+        return doctor.probes_for_plan(self._examined, offers)
+
+    def explain(
+        self, error: RunctlError, *, cancel: CancelToken, machine_id: str = "", offer: Offer | None = None
+    ) -> RunctlError:
+        """``error`` with what probes find about it, within three seconds; never raises. See ``aws.explain``."""
+        return explain(error, self._examined, cancel=cancel, machine_id=machine_id, offer=offer)
+
+    @property
+    def _examined(self) -> examined.Account:
+        return examined.Account(self.calls, self._around.setting)
 
     @property
     def _account(self) -> Account:
