@@ -131,7 +131,7 @@ class Control:
         if rule.kind not in EVENTS:
             made = self._cloud.weather.add(rule)
             return {"id": made.id, "kind": made.kind}
-        return {"kind": rule.kind, "instances": await self._whole.ec2.befall(rule)}
+        return {"kind": rule.kind, "instances": await self._whole.ec2.events.befall(rule)}
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -8,34 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from runctl.sandbox import spot
 from runctl.sandbox.call import InstanceFacts
+from runctl.sandbox.ec2_events import BROKEN, Events
+from runctl.sandbox.ec2_groups import Groups
 from runctl.sandbox.ec2_hooks import install
-from runctl.sandbox.spot import close_request, mark_request
+from runctl.sandbox.ec2_refill import Refill
+from runctl.sandbox.moto_bend import refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from runctl.sandbox.call import Cloud
     from runctl.sandbox.instances.machines import Machines
     from runctl.sandbox.moto_services import Moto
-    from runctl.sandbox.weather import Rule
 
 log = logging.getLogger("runctl.sandbox.ec2")
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
-NOTICE_SECONDS = 120.0  # between the interruption notice and the end, as documented for spot
 USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 GUEST = (
     "Client.InstanceInitiatedShutdown",
     "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
 )
-SPOT = ("Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination")
-BROKEN = ("Server.InternalError", "Server.InternalError: Internal error on launch")
 
 
 @dataclass
@@ -69,7 +69,14 @@ class Ec2:
         self._all: dict[str, Tracked] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self.refill = Refill(self)
+        self.events = Events(self)
         moto.when_loaded("ec2", lambda: install(self))
+        moto.when_loaded("autoscaling", lambda: self._install_groups(moto))
+
+    def _install_groups(self, moto: Moto) -> None:
+        moto.backend("ec2", self.cloud.state.region)  # what groups launch, EC2 has to know of
+        Groups(self).install()
 
     # What others ask.
 
@@ -82,7 +89,40 @@ class Ec2:
         """Every instance, terminated ones included, in the order they were launched."""
         return [facts_of(each) for each in list(self._all.values()) if region in (None, each.region)]
 
-    # What moto's thread reports.
+    def tracked(self) -> list[Tracked]:
+        """Every instance, terminated ones included."""
+        return list(self._all.values())
+
+    # What moto's thread asks and reports.
+
+    def take_place(self, region: str, kind: str, zone: str, zones: list[str], *, is_spot: bool) -> str:
+        """The zone in which an instance of a kind is launched: the given one, else the first of several with room.
+
+        Raises:
+            EC2ClientError: the weather has room in none.
+        """
+        facts = {
+            "service": "ec2",
+            "action": "RunInstances",
+            "region": region,
+            "instance_type": kind,
+            "market": "spot" if is_spot else "on-demand",
+        }
+        weather = self.cloud.weather
+        fault = weather.fault({**facts, "zone": zone} if zone else facts, kinds=("capacity",))
+        if fault is None and not zone:
+            for each in zones:
+                fault = weather.fault({**facts, "zone": each}, kinds=("capacity",), naming="zone")
+                if fault is None:
+                    return each
+        if fault is not None:
+            raise refuse(fault.code, fault.message, no_room=True)
+        return zone
+
+    def take_place_again(self, record: Any) -> None:
+        """A stopped instance needs room where it was. Raises EC2ClientError when there is none."""
+        zone, is_spot = str(record.placement.zone), record.lifecycle == "spot"
+        self.take_place(record.region_name, str(record.instance_type), zone, [], is_spot=is_spot)
 
     def on_launch(self, record: Any, region: str) -> None:
         """An instance was recorded: it is pending, and boots."""
@@ -95,13 +135,15 @@ class Ec2:
         """A stopped instance is to run again."""
         if record._state.name == "stopped":  # noqa: SLF001 - moto's own record of the state
             set_state(record, "pending")
+            spot.started(record)
             self.go(self._start(self._all[record.id]))
 
-    def on_stop(self, record: Any) -> None:
+    def on_stop(self, record: Any, reason: tuple[str, str] = USER) -> None:
         """A running instance is to stop."""
         if record._state.name in ("pending", "running"):  # noqa: SLF001 - moto's own record of the state
-            set_state(record, "stopping", USER)
-            self.go(self._stop(self._all[record.id], USER))
+            set_state(record, "stopping", reason)
+            spot.stopped(record, reason[0])
+            self.go(self._stop(self._all[record.id], reason))
 
     def on_terminate(self, record: Any, reason: tuple[str, str] = USER) -> None:
         """An instance is to be gone; moto has let go of its volumes and addresses."""
@@ -114,9 +156,10 @@ class Ec2:
 
     def go(self, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` on the loop, from any thread; a failure is logged."""
-        self._loop.call_soon_threadsafe(self._begin, work)
+        self._loop.call_soon_threadsafe(self.begin, work)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``, from the loop; a failure is logged."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -155,7 +198,7 @@ class Ec2:
                 return
             tracked.booted = True
             for device, block in list(record.block_device_mapping.items()):
-                if device not in (record.root_device_name, "/dev/sda1"):
+                if device != record.root_device_name:
                     await machines.attach_volume(
                         tracked.id, block.volume_id, device, gib=int(block.size or 8)
                     )
@@ -172,6 +215,7 @@ class Ec2:
             if tracked.state == "stopping":
                 await self.machines.stop(tracked.id)
                 await self._set(tracked, "stopped", reason, only_from="stopping")
+        self.refill.wake()
 
     async def _reboot(self, tracked: Tracked) -> None:
         async with tracked.lock:
@@ -185,7 +229,8 @@ class Ec2:
             await self.machines.terminate(tracked.id)
             self.cloud.state.forget_instance(tracked.id)
             await self._set(tracked, "terminated", reason)
-            await self.moto.run(lambda: close_request(tracked.record, reason[0]))
+            await self.moto.run(lambda: spot.gone(tracked.record, reason[0]))
+        self.refill.wake()
 
     async def _set(
         self, tracked: Tracked, state: str, reason: tuple[str, str] = ("", ""), *, only_from: str = ""
@@ -208,7 +253,7 @@ class Ec2:
         """A guest powered itself off, or died: what its shutdown behaviour says happens."""
         tracked = self._all.get(instance)
         if tracked is not None and not tracked.dying:
-            self._begin(self._guest_ended(tracked))
+            self.begin(self._guest_ended(tracked))
 
     async def _guest_ended(self, tracked: Tracked) -> None:
         record = tracked.record
@@ -221,72 +266,7 @@ class Ec2:
                 record.terminate()
                 self.on_terminate(record, GUEST)
             else:
-                set_state(record, "stopping", GUEST)
-                self.go(self._stop(tracked, GUEST))
-
-        await self.moto.run(change)
-
-    async def befall(self, rule: Rule) -> list[str]:
-        """Let an event of the weather happen, now or ``rule.at`` seconds from now; the instances it will meet."""
-        if rule.kind == "clear":
-            self.cloud.weather.clear()
-            self.cloud.state.skew = 0.0
-            return []
-        if rule.kind == "skew":
-            self.cloud.state.skew = rule.delay
-            return []
-        if rule.at:
-            self._begin(self._later(rule.at, lambda: self._befall(rule)))
-            return [each.id for each in self._targets(rule)]
-        return await self._befall(rule)
-
-    async def _later(self, seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
-        await asyncio.sleep(seconds)
-        await work()
-
-    async def _befall(self, rule: Rule) -> list[str]:
-        met = self._targets(rule)
-        for tracked in met:
-            if rule.kind == "interrupt":
-                await self._interrupt(tracked, rule.seconds or NOTICE_SECONDS)
-            elif rule.kind == "rebalance":
-                self.machines.rebalance(tracked.id)
-            elif rule.kind == "die":
-                await self._die(tracked)
-            else:
-                self.machines.fill_disk(tracked.id, full=rule.kind == "disk-full")
-        return [each.id for each in met]
-
-    def _targets(self, rule: Rule) -> list[Tracked]:
-        """The running instances a rule means; of spot ones only, when it is about the spot market."""
-        only_spot = rule.kind in ("interrupt", "rebalance")
-        return [
-            each
-            for each in self._all.values()
-            if each.state == "running"
-            and (not only_spot or each.record.lifecycle == "spot")
-            and fnmatchcase(each.id, rule.instance or "*")
-            and fnmatchcase(each.record.instance_type, rule.instance_type or "*")
-            and fnmatchcase(str(each.record.placement.zone), rule.zone or "*")
-            and fnmatchcase(each.region, rule.region or "*")
-        ]
-
-    async def _interrupt(self, tracked: Tracked, seconds: float) -> None:
-        """The notice in IMDS and on the spot request, then, after ``seconds``, the end."""
-        self.machines.notice(tracked.id, "terminate", self.cloud.state.now() + seconds)
-        await self.moto.run(lambda: mark_request(tracked.record, "marked-for-termination"))
-        self._begin(self._later(seconds, lambda: self._take_back(tracked, SPOT)))
-
-    async def _die(self, tracked: Tracked) -> None:
-        tracked.dying = True
-        await self.machines.kill(tracked.id)
-        await self._take_back(tracked, BROKEN)
-
-    async def _take_back(self, tracked: Tracked, reason: tuple[str, str]) -> None:
-        def change() -> None:
-            if tracked.state not in ("shutting-down", "terminated"):
-                tracked.record.terminate()
-                self.on_terminate(tracked.record, reason)
+                self.on_stop(record, GUEST)
 
         await self.moto.run(change)
 
@@ -304,10 +284,15 @@ class Ec2:
 
 
 def set_state(record: Any, state: str, reason: tuple[str, str] = ("", "")) -> None:
-    """Write a state into moto's record. In moto's thread only."""
+    """Write a state into moto's record, and why as EC2 words it. In moto's thread only."""
+    from moto.ec2.models.instances import StateReason  # noqa: PLC0415 - heavy
+
     record._state.name, record._state.code = state, CODES[state]  # noqa: SLF001 - moto's own record of the state
-    record.state_reason.code, record.state_reason.message = reason
-    record._reason = reason[1].partition(": ")[2] if reason[0] else ""  # noqa: SLF001 - as above
+    code, message = ("pending", "pending") if state == "pending" else reason
+    record.state_reason = StateReason(message, code) if code else None
+    by = "Service" if code.startswith("Server.") else "User"
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime())
+    record._reason = f"{by} initiated ({stamp})" if reason[0] else ""  # noqa: SLF001 - as above
 
 
 def facts_of(tracked: Tracked) -> InstanceFacts:

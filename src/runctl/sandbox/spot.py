@@ -14,14 +14,29 @@ from typing import TYPE_CHECKING, Any
 from runctl.sandbox.pricing import on_demand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 LOWEST, HIGHEST = 28, 62  # per cent of the on-demand price
 CHANGE_HOURS = 6  # how often a price moves
 PRODUCT = "Linux/UNIX"
-_STATUS = {
+_TERMINATED = {
     "Server.SpotInstanceTermination": "instance-terminated-no-capacity",
     "Client.UserInitiatedShutdown": "instance-terminated-by-user",
+    "Client.InstanceInitiatedShutdown": "instance-terminated-by-user",
+}
+WORDS = {
+    "canceled-before-fulfillment": "The request was cancelled before it had an instance.",
+    "capacity-not-available": "There is no room for such an instance just now.",
+    "fulfilled": "The request has its instance.",
+    "instance-stopped-by-user": "You have stopped the instance.",
+    "instance-stopped-no-capacity": "The room is needed: the instance was stopped.",
+    "instance-terminated-by-service": "The instance was lost.",
+    "instance-terminated-by-user": "You have terminated the instance.",
+    "instance-terminated-no-capacity": "The room is needed: the instance was terminated.",
+    "marked-for-stop": "The instance will be stopped soon.",
+    "marked-for-termination": "The instance will be terminated soon.",
+    "price-too-low": "The market asks more than the request gives.",
+    "request-canceled-and-instance-running": "The request was cancelled, its instance runs on.",
 }
 
 
@@ -62,8 +77,11 @@ def history(
     ]
 
 
-def make_request(backend: Any, record: Any, options: dict[str, Any]) -> Any:
-    """The spot request behind an instance that RunInstances launched. In moto's thread only."""
+def make_request(backend: Any, record: Any, options: dict[str, Any], again: Callable[[], Any]) -> Any:
+    """The spot request behind an instance that RunInstances launched; ``again`` launches the next one.
+
+    In moto's thread only.
+    """
     from moto.ec2.models.spot_requests import SpotInstanceRequest  # noqa: PLC0415 - heavy
     from moto.ec2.utils import random_spot_request_id  # noqa: PLC0415
 
@@ -95,35 +113,68 @@ def make_request(backend: Any, record: Any, options: dict[str, Any]) -> Any:
         instance_interruption_behaviour=options.get("InstanceInterruptionBehavior"),
     )
     backend.spot_instance_requests[request.id] = request
+    vars(request).update(launch_instance=again, made_at=datetime.now(UTC))
     tie(record, request)
     return request
 
 
 def tie(record: Any, request: Any) -> None:
-    """Let the instance know its request. In moto's thread only."""
+    """An instance fulfils a request. In moto's thread only."""
     record.lifecycle = "spot"
     record.instance_lifecycle = "spot"
     record.spot_instance_request_id = request.id
     record.spot_request = request
+    request.instance = record
+    say(request, "active", "fulfilled")
 
 
-def mark_request(record: Any, code: str) -> None:
+def say(request: Any, state: str, code: str) -> None:
+    """Write a request's state and status. In moto's thread only."""
+    request.state = state
+    request._status_code = code  # noqa: SLF001 - moto's record of the status
+    request.status_message = WORDS.get(code, "")
+    request.said_at = datetime.now(UTC)
+
+
+def request_of(record: Any) -> Any:
+    """The spot request behind an instance; None for one on demand."""
+    return getattr(record, "spot_request", None)
+
+
+def mark(record: Any, code: str) -> None:
     """Say on an instance's spot request what is about to happen. In moto's thread only."""
-    request = getattr(record, "spot_request", None)
-    if request is not None:
-        request._status_code = code  # noqa: SLF001 - moto's record of the status
+    if (request := request_of(record)) is not None:
+        say(request, request.state, code)
 
 
-def close_request(record: Any, reason: str) -> None:
-    """The instance is gone: a one-time request is closed and says why. In moto's thread only."""
-    request = getattr(record, "spot_request", None)
+def gone(record: Any, reason: str) -> None:
+    """The instance was terminated: a one-time request is closed, a persistent one open again. In moto's thread only."""
+    request = request_of(record)
     if request is not None:
-        if request.state != "cancelled":
-            request.state = "closed"
-        request._status_code = _STATUS.get(reason, "instance-terminated-by-service")  # noqa: SLF001 - as above
+        after = {"cancelled": "cancelled"}.get(request.state) or ("closed" if one_time(record) else "open")
+        say(request, after, _TERMINATED.get(reason, "instance-terminated-by-service"))
+
+
+def stopped(record: Any, reason: str) -> None:
+    """The instance was stopped: its persistent request waits, until it is started again. In moto's thread only."""
+    request = request_of(record)
+    if request is not None and request.state == "active":
+        by = (
+            "instance-stopped-no-capacity"
+            if reason == "Server.SpotInstanceShutdown"
+            else "instance-stopped-by-user"
+        )
+        say(request, "disabled", by)
+
+
+def started(record: Any) -> None:
+    """The instance starts again. In moto's thread only."""
+    request = request_of(record)
+    if request is not None and request.state == "disabled":
+        say(request, "active", "fulfilled")
 
 
 def one_time(record: Any) -> bool:
     """Whether the instance belongs to a one-time spot request: it can be terminated, not stopped."""
-    request = getattr(record, "spot_request", None)
+    request = request_of(record)
     return record.lifecycle == "spot" and (request is None or request.type == "one-time")

@@ -107,7 +107,7 @@ def test_a_client_token_launches_once(box: SandboxBox) -> None:
         ({"InstanceType": "t3.enormous"}, "InvalidInstanceType.NotFound"),
         ({"ImageId": "ami-0000000000000000f"}, "InvalidAMIID.NotFound"),
         ({"MinCount": 3, "MaxCount": 2}, "InvalidParameterValue"),
-        ({"IamInstanceProfile": {"Name": "nobody"}}, "NoSuchEntity"),
+        ({"IamInstanceProfile": {"Name": "nobody"}}, "InvalidParameterValue"),
         ({"DryRun": True}, "DryRunOperation"),
         (
             {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.0001"}}},
