@@ -122,6 +122,8 @@ class Transport(Protocol):
     ) -> Completed:
         """Run ``argv`` there; feed ``stdin`` while it runs, hand over stdout in chunks as they arrive.
 
+        Making ``stdin`` may wait for what ``on_output`` is given: each goes on while the other waits.
+
         Raises:
             UnreachableError: the machine does not answer, or the link broke (transient; ask again by offset).
             MachineGone: the machine no longer exists.

@@ -10,13 +10,15 @@ class TestLocal(TransportSuite):
 from __future__ import annotations
 
 import hashlib
+import queue
 import threading
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from runctl.core.cancel import CancelToken
-from runctl.core.errors import Cancelled, UnreachableError
+from runctl.core.catalogue import known
+from runctl.core.errors import Cancelled, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +102,33 @@ class TransportSuite:
         script = f"echo first; while [ ! -e '{gate}' ]; do sleep 0.01; done; echo second"
         transport.exec(["sh", "-c", script], on_output=on_output, cancel=CancelToken())
         assert seen.is_set()
+
+    def test_the_input_may_wait_for_the_output(self, transport: Transport) -> None:
+        """A conversation: each line is made of the answer to the one before."""
+        heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+        def lines() -> Iterator[bytes]:
+            said = b"1"
+            for _ in range(20):
+                yield said + b"\n"
+                said = heard.get(timeout=20).strip() + b"+"
+
+        script = 'while read -r line; do echo "$line"; done'
+        transport.exec(["sh", "-c", script], stdin=lines(), on_output=heard.put, cancel=CancelToken())
+        assert heard.empty()
+
+    def test_what_goes_wrong_with_the_input_is_raised(self, transport: Transport) -> None:
+        """And the command is not left waiting for the rest."""
+
+        def torn() -> Iterator[bytes]:
+            yield b"some\n"
+            raise known("file-changed", path="x")
+
+        try:
+            transport.exec(["cat"], stdin=torn(), cancel=CancelToken())
+        except UsageError:
+            return
+        raise AssertionError("it has to be raised")
 
     def test_a_command_that_does_not_read_its_input_does_not_hang(self, transport: Transport) -> None:
         """A closed pipe is not an error of ours."""

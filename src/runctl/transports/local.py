@@ -8,6 +8,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from runctl.core.catalogue import known
 from runctl.core.ports import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path, PurePosixPath
     from typing import IO
 
@@ -64,15 +65,14 @@ class LocalTransport:
                 "command-not-started", program=argv[0], detail=error.strerror or str(error)
             ) from error
         try:
-            stderr = _converse(process, iter(stdin), on_output, cancel)
+            stderr = _converse(process, stdin, on_output, cancel)
             return Completed(process.wait(), stderr)
         finally:
             if process.returncode is None:
                 _end_group(process)
-            for pipe in (process.stdin, process.stdout, process.stderr):
+            for pipe in (process.stdout, process.stderr):  # its input is closed by whoever feeds it
                 if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+                    pipe.close()
 
     def put(self, source: Path, target: PurePosixPath, cancel: CancelToken) -> None:
         """Copy one file to ``target``, complete or not at all. Raises ``Cancelled`` between chunks."""
@@ -88,31 +88,22 @@ class LocalTransport:
 
 def _converse(
     process: subprocess.Popen[bytes],
-    stdin: Iterator[bytes],
+    stdin: Iterable[bytes],
     on_output: Callable[[bytes], None] | None,
     cancel: CancelToken,
 ) -> bytes:
     """Move bytes both ways until the process has closed its output; returns the tail of its stderr."""
-    to, out, err = _pipe(process.stdin), _pipe(process.stdout), _pipe(process.stderr)
+    out, err = _pipe(process.stdout), _pipe(process.stderr)
+    feeding = _Feeding(_pipe(process.stdin), stdin)
     stderr = bytearray()
-    pending = memoryview(b"")
     reading = {out, err}
-    os.set_blocking(to.fileno(), False)
     with selectors.DefaultSelector() as selector:
         for pipe in reading:
             selector.register(pipe, selectors.EVENT_READ)
-        selector.register(to, selectors.EVENT_WRITE)
         while reading:
             cancel.check()
+            feeding.check()
             for key, _ in selector.select(SLICE):
-                if key.fileobj is to:
-                    pending = pending or memoryview(next(stdin, b""))
-                    written = _write(key.fd, pending)
-                    pending = pending[written:]
-                    if not written:  # the input is over, or nobody reads it any more
-                        selector.unregister(to)
-                        to.close()
-                    continue
                 chunk = os.read(key.fd, CHUNK)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -121,20 +112,45 @@ def _converse(
                     stderr = (stderr + chunk)[-STDERR_KEPT:]
                 elif on_output is not None:
                     on_output(chunk)
+    feeding.check()
     return bytes(stderr)
+
+
+class _Feeding:
+    """Feeds a process on a thread of its own, so that the input may wait for the output."""
+
+    def __init__(self, pipe: IO[bytes], stdin: Iterable[bytes]) -> None:
+        self._pipe = pipe
+        self._stdin = stdin
+        self._error: BaseException | None = None
+        if isinstance(stdin, tuple) and not stdin:
+            pipe.close()
+        else:
+            threading.Thread(target=self._feed, name="stdin", daemon=True).start()
+
+    def _feed(self) -> None:
+        try:
+            for chunk in self._stdin:
+                view = memoryview(chunk)
+                while view:
+                    view = view[self._pipe.write(view) :]
+        except BrokenPipeError:
+            pass  # nobody reads it any more
+        except BaseException as error:  # noqa: BLE001 - raised where the command is waited for
+            self._error = error
+        finally:
+            with contextlib.suppress(OSError):
+                self._pipe.close()
+
+    def check(self) -> None:
+        """Raise what making the input raised."""
+        if self._error is not None:
+            raise self._error
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     assert pipe is not None
     return pipe
-
-
-def _write(fd: int, data: memoryview) -> int:
-    """How many bytes went in; 0 when there is nothing to write or nobody to read it."""
-    try:
-        return os.write(fd, data) if data else 0
-    except BrokenPipeError:
-        return 0
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
