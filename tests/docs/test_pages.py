@@ -13,13 +13,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from tests.agentbox import until
 from tests.conftest import World
+from tests.unit.sandbox.cloud_world import sandbox
 
 from runctl.cli import parsing
 from runctl.cli.commands import COMMANDS
@@ -63,7 +65,8 @@ def blocks(page: Path) -> list[Block]:
 # --- executed
 
 
-def digits(world: World) -> Path:
+@contextmanager
+def digits(world: World) -> Iterator[Path]:
     """The folder of the examples, and installers that know the wheels on disk only."""
     if not list(WHEELS.glob("scikit_learn-*")):
         pytest.skip("the wheels were not fetched: run `make test`, or sh tests/wheels.sh .venv/wheels")
@@ -74,20 +77,34 @@ def digits(world: World) -> Path:
     base = world.root / "checkout"
     left = shutil.ignore_patterns("checkpoints", "__pycache__")
     shutil.copytree(REPO / "examples", base / "examples", ignore=left)
-    return base
+    yield base
 
 
-def empty(world: World) -> Path:
+@contextmanager
+def empty(world: World) -> Iterator[Path]:
     """A new project without anything in it."""
-    return world.project({".runctl.toml": ""})
+    yield world.project({".runctl.toml": ""})
 
 
-WORLDS: dict[str, Callable[[World], Path]] = {"digits": digits, "empty": empty}
+@contextmanager
+def account(world: World) -> Iterator[Path]:
+    """A new project, and a sandbox in the place of AWS."""
+    with empty(world) as folder, sandbox(world.root / "cloud", "--plain") as box:
+        world.env |= box.values
+        yield folder
+
+
+WORLDS: dict[str, Callable[[World], AbstractContextManager[Path]]] = {
+    "digits": digits,
+    "empty": empty,
+    "account": account,
+}
 EXECUTED = [name for name, path in PAGES.items() if any("run" in block.marks for block in blocks(path))]
 
 
 def test_the_pages_for_beginners_are_executed() -> None:
-    assert {"docs/quickstart.md", "docs/guides/scripts.md", "docs/guides/json.md"} <= set(EXECUTED)
+    guides = {f"docs/guides/{name}.md" for name in ("scripts", "json", "aws")}
+    assert {"docs/quickstart.md", *guides} <= set(EXECUTED)
 
 
 @pytest.mark.timeout(300)
@@ -95,17 +112,17 @@ def test_the_pages_for_beginners_are_executed() -> None:
 def test_marked_blocks_run(name: str, world: World) -> None:
     found = blocks(PAGES[name])
     (kind,) = {block.marks["run"] for block in found if "run" in block.marks}
-    folder = WORLDS[kind](world)
     world.env["PATH"] = f"{Path(sys.executable).parent}:{world.env['PATH']}"
-    try:
-        for block in found:
-            if "file" in block.marks:
-                (folder / block.marks["file"]).write_text(block.body)
-            if "run" in block.marks:
-                run_block(block, world, folder)
-    finally:
-        for run in world.runctl("runs", "--state", "active", "--json").json():
-            world.runctl("cancel", run["name"], "--grace", "0")
+    with WORLDS[kind](world) as folder:
+        try:
+            for block in found:
+                if "file" in block.marks:
+                    (folder / block.marks["file"]).write_text(block.body)
+                if "run" in block.marks:
+                    run_block(block, world, folder)
+        finally:
+            for run in world.runctl("runs", "--state", "active", "--json").json():
+                world.runctl("cancel", run["name"], "--grace", "0")
 
 
 def run_block(block: Block, world: World, folder: Path) -> None:

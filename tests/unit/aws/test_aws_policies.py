@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +145,10 @@ def test_every_type_has_the_quota_of_its_family(
 ) -> None:
     found = [quotas.quota_of(machine_type, spot=market) for market in (False, True)]
     assert [None if quota is None else quota.code for quota in found] == [on_demand, spot]
+
+
+def test_the_guide_says_what_every_statement_is_for() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "aws.md").read_text()
+    table = guide[guide.index("| statement | for |") : guide.index("Before anything is bought")]
+    named = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    assert sorted(named) == sorted(each["Sid"] for each in client_policy(those())["Statement"])
