@@ -7,12 +7,16 @@ import signal
 import time
 
 from runctl.agent import processes, status, wire
+from runctl.agent.failure import AgentFailure
 from runctl.agent.home import Home, RunFolder, read_json, write_json
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+
+KINDS = ("cancelled", "preempted")  # somebody does not want the run any more; the machine is taken back
 
 
 def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
@@ -25,14 +29,33 @@ def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
     """
     run = home.run(wire.field(request, "run", str))
     grace = max(0.0, float(wire.field(request, "grace", (int, float))))
+    kind = request.get("kind", "cancelled")
+    if kind not in KINDS:
+        raise AgentFailure("agent-request", detail="kind is %r" % (kind,))
+    return {"status": stop(run, kind, str(request.get("reason") or ""), grace=grace)}
+
+
+def stop(run: RunFolder, kind: str, reason: str, *, grace: float) -> dict[str, Any]:
+    """Ask the run to end; its status of this moment. Safe to repeat; the first ``kind`` stays.
+
+    Args:
+        run: which.
+        kind: ``cancelled``, or ``preempted`` when the machine is taken back.
+        reason: the words for it.
+        grace: seconds between TERM and KILL.
+
+    Raises:
+        AgentFailure: ``run-unknown``.
+    """
     current = status.known(run)
     written = read_json(run.status) or current
     if written["state"] == "ended":
-        return {"status": current}
+        return current
     before = read_json(run.cancel)
     if before is not None:
         grace = min(grace, before["grace"])
-    write_json(run.cancel, {"grace": grace, "reason": str(request.get("reason") or ""), "at": time.time()})
+        kind, reason = before.get("kind", kind), before["reason"]
+    write_json(run.cancel, {"kind": kind, "grace": grace, "reason": reason, "at": time.time()})
     supervisor = processes.find(written["supervisor"]["pid"])
     if supervisor is not None and processes.alive(written["supervisor"]):
         processes.send(supervisor, signal.SIGUSR1)
@@ -41,7 +64,7 @@ def cancel(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
         from runctl.agent import daemon  # noqa: PLC0415 - seldom needed
 
         daemon.start(lambda ready: end_unsupervised(run, ready), log=run.log)
-    return {"status": current}
+    return current
 
 
 def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
@@ -71,7 +94,7 @@ def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
     killed = ending.end(family, grace=lambda: stop.grace, pause=time.sleep)
     cgroups.remove(written["cgroups"])
     if was_alive:  # its exit status is nobody's to collect any more
-        last.update(outcome="cancelled", reason=stop.why or "cancelled", error=None)
+        last.update(outcome=stop.kind or "cancelled", reason=stop.why or "cancelled", error=None)
     last.update(killed=killed, ended_at=timestamp())
     journal = Journal(run.events, run.id)
     fields = {name: last[name] for name in ("outcome", "exit_code", "signal", "reason", "killed")}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
-from runctl.formats.folder import as_json, find, look, walk
+from runctl.formats.base import Contents
+from runctl.formats.folder import find, look, walk
 from runctl.formats.sharded import is_index
 from runctl.formats.trainer import STATE
 
@@ -33,29 +35,33 @@ class Watcher:
         self._reported: Dict[str, Stamp] = {}
 
     def poll(self, *, last: bool = False) -> List[Dict[str, Any]]:
-        """The newly complete checkpoints, oldest first, as ``find`` describes them.
+        """The newly complete checkpoints, oldest first.
 
         Args:
             last: nothing writes any more, so what is complete now is reported now.
+
+        Returns:
+            ``path``, ``format``, ``size``, ``modified``, ``step`` and ``epoch`` as ``find`` gives them, and ``files``,
+            each ``[path, size, modified]``.
         """
         listing = walk(self._directory, [])
         if listing != self._listing:
             self._look(listing)
         elif not self._waiting:
             return []
-        fresh: List[Checkpoint] = []
+        fresh: List[Dict[str, Any]] = []
         waiting: Dict[str, Stamp] = {}
         for path, (checkpoint, stamp) in self._complete.items():
             if self._reported.get(path) == stamp:
                 continue
             if last or self._waiting.get(path) == stamp:
                 self._reported[path] = stamp
-                fresh.append(checkpoint)
+                fresh.append(_described(checkpoint, stamp))
             else:
                 waiting[path] = stamp
         self._waiting = waiting
         self._reported = {path: stamp for path, stamp in self._reported.items() if path in self._complete}
-        return [as_json(checkpoint) for checkpoint in fresh]
+        return fresh
 
     def _look(self, listing: List[File]) -> None:
         """Ask the formats about what is not known yet; a single file that was complete and is unchanged stays so."""
@@ -70,8 +76,14 @@ class Watcher:
         self._complete = known
         for checkpoint in reversed(found.complete):
             stamp = tuple(files[path] for path in checkpoint.files)
-            self._complete[checkpoint.path] = (checkpoint, stamp)
+            # What a file says of its tensors is not kept: a thousand checkpoints of a large model would not fit.
+            self._complete[checkpoint.path] = (replace(checkpoint, contents=Contents()), stamp)
         self._listing = listing
+
+
+def _described(checkpoint: Checkpoint, stamp: Stamp) -> Dict[str, Any]:
+    names = ("path", "format", "size", "modified", "step", "epoch")
+    return {**{name: getattr(checkpoint, name) for name in names}, "files": [list(file) for file in stamp]}
 
 
 def _below(folder: str, indexed: Any) -> bool:

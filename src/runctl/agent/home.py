@@ -31,6 +31,13 @@ class RunFolder:
         self.log = os.path.join(path, "supervisor.log")
         self.code = os.path.join(path, "code")
         self.checkpoints = os.path.join(path, "checkpoints")
+        self.outputs = os.path.join(path, "outputs")
+        self.data = os.path.join(path, "data")
+        self.resume = os.path.join(path, "resume")
+        self.secrets = os.path.join(path, "secrets")
+        self.keeper = os.path.join(path, "keeper.json")
+        self.keeper_lock = os.path.join(path, "keeper.lock")
+        self.keeper_log = os.path.join(path, "keeper.log")
 
 
 class Home:
@@ -39,17 +46,23 @@ class Home:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         self.blobs = os.path.join(self.path, "blobs")
+        self.data = os.path.join(self.path, "data")
         self.incoming = os.path.join(self.blobs, "incoming")
         self.recipes = os.path.join(self.path, "recipes")
         self.trees = os.path.join(self.path, "trees")
         self.runs = os.path.join(self.path, "runs")
         self.lock = os.path.join(self.path, "launch.lock")
+        self.lease = os.path.join(self.path, "lease.json")
 
     def blob(self, digest: object) -> str:
         """The file of a content; raises ``agent-request`` for anything but 64 lower-case hex digits."""
         if not isinstance(digest, str) or not DIGEST.match(digest):
             raise AgentFailure("agent-request", detail="not a digest: %r" % (digest,))
         return os.path.join(self.blobs, digest[:2], digest)
+
+    def agent(self, digest: str) -> str:
+        """Where the agent of that digest is kept, if it was."""
+        return os.path.join(self.path, "agent", digest + ".py")
 
     def run(self, run: object) -> RunFolder:
         """The folder of a run; raises ``agent-request`` for an id that is no plain name."""

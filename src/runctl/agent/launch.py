@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from runctl.agent import daemon, lock, status, wire
 from runctl.agent.failure import AgentFailure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LOCK_WAIT = 30.0  # seconds; a launch holds the lock for some 50 ms
 NUMBER = (int, float)
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 
 
 def launch(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
@@ -62,15 +64,33 @@ def check(request: dict[str, Any]) -> None:
         wire.field(request, "max_hours", NUMBER)
     if request.get("deps", "wait") not in ("wait", "background", "skip"):
         raise AgentFailure("agent-request", detail="deps is %r" % (request["deps"],))
+    _check_inputs(request)
     for value in [*request["args"], *request["env"], *request["env"].values()]:
         if not isinstance(value, str) or "\0" in value:
             raise AgentFailure("agent-request", detail="no argument or variable: %r" % (value,))
 
 
+def _check_inputs(request: dict[str, Any]) -> None:
+    """``resume_from``, ``data`` and ``output`` of a request; raises ``agent-request``."""
+    resume = request.get("resume_from")
+    if isinstance(resume, dict):
+        wire.field(resume, "store", str)
+        wire.field(request, "store", dict)
+    elif resume is not None and not isinstance(resume, str):
+        raise AgentFailure("agent-request", detail="resume_from is %r" % (resume,))
+    for each in request.get("data") or ():
+        wire.field(each, "from", str)
+        if not NAME.match(wire.field(each, "to", str)):
+            raise AgentFailure("agent-request", detail="no name for a folder of data: %r" % (each["to"],))
+    if request.get("output") is not None:
+        wire.field(request, "output", str)
+
+
 def recorded(request: dict[str, Any]) -> dict[str, Any]:
     """The request as ``spec.json`` keeps it: values of the variables named in ``secret_env`` are left out. Pure."""
     secret = set(request.get("secret_env") or ())
-    return dict(request, env={name: None if name in secret else v for name, v in request["env"].items()})
+    env = {name: None if name in secret else value for name, value in request["env"].items()}
+    return dict(request, env=env)
 
 
 def _answer(current: dict[str, Any]) -> dict[str, Any]:

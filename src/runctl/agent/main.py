@@ -111,6 +111,30 @@ def _cancel(request: dict[str, Any], _source: wire.Input, home: Home, _digest: s
     return cancel.cancel(request, home=home)
 
 
+def _boot(request: dict[str, Any], _source: wire.Input, home: Home, digest: str) -> Answer:
+    from runctl.agent import keep  # noqa: PLC0415
+
+    return keep.keep(request, home=home, digest=digest, boots=True)
+
+
+def _keep(request: dict[str, Any], _source: wire.Input, home: Home, digest: str) -> Answer:
+    from runctl.agent import keep  # noqa: PLC0415
+
+    return keep.keep(request, home=home, digest=digest, boots=False)
+
+
+def _renew(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
+    from runctl.agent import lease  # noqa: PLC0415
+
+    return lease.renew(request, home=home)
+
+
+def _secrets(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
+    from runctl.agent import secrets  # noqa: PLC0415
+
+    return secrets.deliver(request, home=home)
+
+
 def _remove(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
     from runctl.agent import remove  # noqa: PLC0415
 
@@ -137,5 +161,9 @@ HANDLERS: dict[str, Handler] = {
     "status": _status,
     "cancel": _cancel,
     "remove": _remove,
+    "boot": _boot,
+    "keep": _keep,
+    "renew": _renew,
+    "secrets": _secrets,
     "checkpoints": _checkpoints,
 }

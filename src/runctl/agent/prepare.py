@@ -40,14 +40,12 @@ class Step:
         self._journal.emit("step.started", step=self._name, title=self._title, where="machine")
         return self
 
-    def progress(self, done: int, total: int, item: str) -> None:
-        """How far it is, in files; told at most five times a second."""
+    def progress(self, done: int, total: int, item: str = "", *, unit: str = "files") -> None:
+        """How far it is; told at most five times a second."""
         now = time.monotonic()
         if now - self._told >= PROGRESS_EVERY:
             self._told = now
-            self._journal.emit(
-                "step.progress", step=self._name, done=done, total=total, unit="files", item=item
-            )
+            self._journal.emit("step.progress", step=self._name, done=done, total=total, unit=unit, item=item)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
@@ -113,6 +111,7 @@ class Preparation:
         self._abandoned = False
         self._installing: Work | None = None
         self.env_key = ""
+        self.inputs: dict[str, str] = {}  # variables that say where data and checkpoint are
 
     def step(self, name: str, title: str) -> Step:
         """A step of this run, to be used with ``with``."""
@@ -121,19 +120,26 @@ class Preparation:
     def run(self) -> tuple[str, dict[str, str]]:
         """Assemble the code, then see to the environment; the interpreter and the variables it wants set.
 
-        One after the other: the code comes from this machine's own disk in no time, and installers read it. Returns
-        early, with whatever there is, when the run is to be stopped.
+        One after the other: the code comes from this machine's own disk in no time, and installers read it. Data and
+        a checkpoint out of a store come beside both. Returns early, with whatever there is, when the run is to be
+        stopped.
 
         Raises:
             AgentFailure: what failed.
         """
         work = Work(self._prepare, self._wake)
-        while work.busy:
+        beside = Work(self._bring, self._wake) if _wants_inputs(self._request) else None
+        failed: BaseException | None = None
+        while work.busy or (beside is not None and beside.busy):
             self._wake.wait(SLICE)
+            failed = failed or _error_of(work) or _error_of(beside)
+            self._abandoned = failed is not None  # the other one is of no use any more
         if self._stop.asked:
             return "", {}
-        if work.error is not None:
-            raise work.error
+        failed = failed or _error_of(work) or _error_of(beside)
+        if failed is not None:
+            raise failed
+        self.inputs = {} if beside is None else beside.result
         environment = work.result
         self.env_key = environment.key
         if self._request.get("deps") == "background":
@@ -153,6 +159,14 @@ class Preparation:
 
     def _cancelled(self) -> bool:
         return self._stop.asked or self._abandoned
+
+    def _bring(self) -> dict[str, str]:
+        from runctl.agent import inputs  # noqa: PLC0415 - as environment
+
+        found = inputs.Inputs(
+            self._request, run=self._run, home=self._home, journal=self._journal, cancelled=self._cancelled
+        )
+        return found.bring()
 
     def _prepare(self) -> Any:
         if not self._assemble():
@@ -183,3 +197,11 @@ class Preparation:
                 "%d file%s" % (len(entries), "" if len(entries) == 1 else "s") if whole else "stopped"
             )
         return whole
+
+
+def _error_of(work: Work | None) -> BaseException | None:
+    return None if work is None else work.error
+
+
+def _wants_inputs(request: dict[str, Any]) -> bool:
+    return bool(request.get("data")) or isinstance(request.get("resume_from"), dict)

@@ -42,14 +42,20 @@ def command(request: dict[str, Any], *, python: str) -> list[str]:
 
 
 def variables(
-    request: dict[str, Any], *, run: RunFolder, inherited: Mapping[str, str], environment: Mapping[str, str]
+    request: dict[str, Any],
+    *,
+    run: RunFolder,
+    inherited: Mapping[str, str],
+    environment: Mapping[str, str],
+    inputs: Mapping[str, str],
 ) -> dict[str, str]:
     """The script's environment: ours, the built environment's, the user's, and runctl's on top. Pure.
 
     ``PYTHONUNBUFFERED`` comes before the user's own: a script that prints millions of lines may want its buffer.
     """
     found = {decoded(name): decoded(value) for name, value in inherited.items()}
-    found.pop("RUNCTL_RESUME_PATH", None)
+    for name in ("RUNCTL_RESUME_PATH", "RUNCTL_DATA_DIR"):
+        found.pop(name, None)
     found.update((name, decoded(value)) for name, value in environment.items())
     found["PYTHONUNBUFFERED"] = "1"
     found.update(request["env"])
@@ -58,9 +64,11 @@ def variables(
         RUNCTL_RUN_NAME=request["name"],
         RUNCTL_ATTEMPT=str(request["attempt"]),
         RUNCTL_CHECKPOINT_DIR=decoded(run.checkpoints),
+        RUNCTL_OUTPUT_DIR=decoded(run.outputs),
     )
-    if request.get("resume_from"):
+    if isinstance(request.get("resume_from"), str):
         found["RUNCTL_RESUME_PATH"] = request["resume_from"]
+    found.update((name, decoded(value)) for name, value in inputs.items())
     return found
 
 
@@ -110,6 +118,7 @@ def start(argv: list[str], *, env: Mapping[str, str], run: RunFolder) -> Child:
         AgentFailure: ``script-not-started`` with the system's reason.
     """
     make_folder(run.checkpoints)
+    make_folder(run.outputs)
     output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(

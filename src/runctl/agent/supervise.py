@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from runctl.agent import cgroups, ending, outcome, processes, script
+from runctl.agent import cgroups, ending, outcome, processes, script, secrets
 from runctl.agent.failure import AgentFailure, disk_failure
 from runctl.agent.home import Home, RunFolder, size_of
 from runctl.agent.journal import Journal, timestamp
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOOK = 0.2  # seconds between looks at output and clocks; ends and cancels wake us at once
+SECRETS_WAIT = (
+    900.0  # seconds a client has to hand over secrets once all else is ready: the machine may cost money
+)
+SECRETS_LOOK = 0.05
 LEFTOVER_GRACE = 5.0  # seconds a process gets that outlived its script
 SAME_MOMENT = 1.0  # seconds between the script's TERM and ours when the machine goes down
 DEFAULT_GRACE = 30.0  # seconds, as core.model.Limits
@@ -48,6 +52,7 @@ class Supervisor:
         self._stop = Stop(run, grace=DEFAULT_GRACE if grace is None else float(grace))
         self._listen()
         self._adopts = _system_setup(request["name"])
+        self._secrets = secrets.Awaited(run) if secrets.awaited(request) else None
         self._record = Record(run, request)
         self._journal = Journal(run.events, run.id)
         self._preparation = Preparation(
@@ -77,6 +82,7 @@ class Supervisor:
         try:
             self._journal.emit("run.changed", state="preparing", pid=None)
             python, variables = self._preparation.run()
+            self._await_secrets()
             if not self._stop.asked:
                 self._start(python, variables)
                 oom = cgroups.OomWatch(self._groups)
@@ -103,11 +109,31 @@ class Supervisor:
         )
         self._finish(fields, ended, killed)
 
+    def _await_secrets(self) -> None:
+        """Until a client has handed over the values that stand in no file. Raises ``secrets-missing``."""
+        if self._secrets is None:
+            return
+        names = ", ".join(secrets.awaited(self._request))
+        deadline = time.monotonic() + SECRETS_WAIT
+        with self._preparation.step("secrets", "wait for the values of %s" % names):
+            while not self._stop.asked:
+                values = self._secrets.look()
+                if values is not None:
+                    self._request["env"] = dict(self._request["env"], **values)
+                    return
+                if time.monotonic() >= deadline:
+                    raise AgentFailure("secrets-missing", names=names, seconds=round(SECRETS_WAIT))
+                self._wake.wait(SECRETS_LOOK)
+
     def _start(self, python: str, variables: dict[str, str]) -> None:
         argv = script.command(self._request, python=python)
         with self._preparation.step("start", "start the script") as step:
             env = script.variables(
-                self._request, run=self._run, inherited=dict(os.environ), environment=variables
+                self._request,
+                run=self._run,
+                inherited=dict(os.environ),
+                environment=variables,
+                inputs=self._preparation.inputs,
             )
             self._groups = cgroups.create(self._run)
             begun = time.monotonic()
@@ -191,6 +217,8 @@ class Supervisor:
     ) -> None:
         self._times.look(last=True)
         self._checkpoints.look(last=True)
+        if self._secrets is not None:
+            self._secrets.close()
         cgroups.remove(self._groups)
         self._journal.emit(
             "run.ended",

@@ -146,6 +146,17 @@ class CheckpointSeen(Event):
 
 
 @dataclass(frozen=True)
+class CheckpointStored(Event):
+    """A checkpoint is in the store, whole: it outlives the machine."""
+
+    kind = "checkpoint.stored"
+    path: str
+    size: int
+    step: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class RunEnded(Event):
     """The run ended. ``killed`` lists ``{"pid", "command"}`` of processes that had to be ended with it."""
 
@@ -190,6 +201,7 @@ KINDS: dict[str, type[Event]] = {
         RunChanged,
         Output,
         CheckpointSeen,
+        CheckpointStored,
         RunEnded,
         Failed,
     )

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
     from importlib.resources.abc import Traversable
 
 PACKAGES = ("agent", "formats")
@@ -68,8 +69,7 @@ else:
 exec(compile(source, path, "exec"), {"__name__": "__main__", "DIGEST": digest, "HOME": home})
 """
 
-_PROGRAM = '''\
-"""The agent of runctl, as one file."""
+_FINDER = """\
 import sys
 from _frozen_importlib import ModuleSpec
 
@@ -77,7 +77,7 @@ SOURCES = {sources}
 
 
 class Finder:
-    """Finds the modules above; compiles one when it is imported."""
+    # Finds the modules above; compiles one when it is imported.
 
     def find_spec(self, name, path=None, target=None):
         if name not in SOURCES:
@@ -98,10 +98,12 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 sys.dont_write_bytecode = True
+"""
+_MAIN = """\
 from runctl.agent.main import main
 
 main(sys.argv[3:], home=HOME, digest=DIGEST)
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,33 @@ class Bundle:
 @functools.cache
 def bundle() -> Bundle:
     """Make the agent's file from the installed sources; made once in a process, safe to call from several threads."""
-    root = resources.files("runctl")
-    sources = {"runctl": ("runctl/__init__.py", "")}
-    for package in PACKAGES:
-        sources.update(_modules(root / package, f"runctl.{package}", f"runctl/{package}"))
-    lines = "".join(f"    {name!r}: {sources[name]!r},\n" for name in sorted(sources))
-    source = _PROGRAM.replace("{sources}", "{\n" + lines + "}").encode()
+    source = (_finder(_sources()) + _MAIN).encode()
     return Bundle(hashlib.sha256(source).hexdigest(), source)
+
+
+def program(modules: Iterable[str], change: Callable[[str], str]) -> str:
+    """The beginning of a program in which some modules of the agent can be imported, each after ``change``.
+
+    Raises:
+        KeyError: there is no module of that name.
+    """
+    sources = _sources()
+    packages = {name: (sources[name][0], "") for name in ("runctl", "runctl.agent")}
+    return _finder(packages | {name: (sources[name][0], change(sources[name][1])) for name in modules})
+
+
+def _finder(sources: Mapping[str, tuple[str, str]]) -> str:
+    lines = "".join(f"    {name!r}: {sources[name]!r},\n" for name in sorted(sources))
+    return _FINDER.replace("{sources}", "{\n" + lines + "}")
+
+
+def _sources() -> dict[str, tuple[str, str]]:
+    """Every module of the agent and the formats: name → (file name for tracebacks, source)."""
+    root = resources.files("runctl")
+    found = {"runctl": ("runctl/__init__.py", "")}
+    for package in PACKAGES:
+        found.update(_modules(root / package, f"runctl.{package}", f"runctl/{package}"))
+    return found
 
 
 def _modules(folder: Traversable, package: str, path: str) -> dict[str, tuple[str, str]]:

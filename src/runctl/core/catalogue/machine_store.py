@@ -114,4 +114,61 @@ ENTRIES = {
         ),
         transient=True,
     ),
+    "boot-store": Known(
+        errors.UsageError,
+        what="a machine that is bought cannot begin from a store of kind {kind}",
+        why="it reads its agent and its code before anything else can reach it",
+        fix=("use a bucket:", "  runctl config set aws.bucket NAME"),
+        explain=(
+            "A bought machine begins by itself, from what lies in the store. A folder of this computer is out of its "
+            "reach, a bucket is not."
+        ),
+    ),
+    "lease-not-armed": Known(
+        errors.AccessError,
+        what="the machine cannot be told to shut itself down",
+        why="{detail}",
+        fix=("see that the agent runs as root there, and that `shutdown` exists",),
+        explain=(
+            "A machine one buys shuts itself down unless its deadline is moved forward, so that nothing is paid for "
+            "when everything else fails. That needs root and the system's `shutdown`."
+        ),
+    ),
+    "checkpoint-not-stored": Known(
+        errors.UsageError,
+        what="the store has no complete checkpoint {key}",
+        why="the list of checkpoints beside it does not name it in {url}",
+        fix=("  runctl checkpoint list RUN",),
+        explain=(
+            "A checkpoint in the store counts once all of its files are there and the attempt's checkpoints.json names "
+            "it. This one was never complete, or belongs to another attempt."
+        ),
+    ),
+    "data-missing": Known(
+        errors.UsageError,
+        what="there is no data at {url}",
+        why="no object has that address or begins with it",
+        fix=("see how it is spelled:", "  aws s3 ls {url}"),
+        explain="`--data` takes the address of an object or of a folder of objects. Nothing was found there.",
+    ),
+    "data-unsafe": Known(
+        errors.UsageError,
+        what="the data at {url} cannot become files",
+        why="{key}: {detail}",
+        fix=("rename or remove that object",),
+        explain=(
+            "Keys of objects become paths on the machine. One of them would lead out of its folder, or is both a file "
+            "and a folder, so nothing was fetched."
+        ),
+    ),
+    "secrets-missing": Known(
+        errors.UsageError,
+        what="nobody gave the values of {names} to the machine",
+        why="it waited {seconds} s for them, with all else ready",
+        fix=("run the same command again, and leave it running until the script has started",),
+        explain=(
+            "Values of secret variables stand in no file and in no store: the client hands them to the machine once "
+            "it is up. It ended, or lost the way to the machine, before it had done so."
+        ),
+    ),
 }
