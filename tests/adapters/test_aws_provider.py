@@ -475,6 +475,29 @@ def test_a_listing_has_state_price_and_run_of_every_machine_on_every_page(
     box.reset()
 
 
+def test_a_machine_bought_in_a_region_that_no_setting_names_any_more_is_still_listed(
+    box: SandboxBox, tmp_path: Path
+) -> None:
+    with Providers.of(box, tmp_path) as clients:
+        clock = FakeClock()
+        there = clients.make(aws__region="eu-west-1", clock=clock)
+        machine = there.acquire(first(there), purchase(), CancelToken())
+        here = clients.make(clock=clock)
+        assert here.regions == ("us-east-1",)
+        assert [each.id for each in here.machines(CancelToken())] == [machine.id]
+        clock.advance(48 * 3600)
+        assert [each.id for each in clients.make(clock=clock).machines(CancelToken())] == [machine.id]
+        clients.make(clock=clock).release(machine.id, CancelToken())
+        heard = Heard()
+        last = clients.make(clock=clock, heard=heard)
+        assert last.machines(CancelToken()) == []
+        assert len(heard.attempts) == 2
+        assert clients.make(clock=clock).fleet.regions == ["us-east-1"], (
+            "an empty region is forgotten in time"
+        )
+    box.reset()
+
+
 def test_a_region_that_does_not_answer_is_no_empty_region(box: SandboxBox, clients: Providers) -> None:
     aws = clients.make(aws__regions=("us-west-2",))
     blow(box, "denied", service="ec2", action="DescribeInstances", region="us-west-2")

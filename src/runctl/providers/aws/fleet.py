@@ -36,9 +36,14 @@ class Fleet:
     """
 
     calls: AwsCalls
-    regions: Sequence[str]
+    regions: list[str]
     page: int = PAGE
     _seen: dict[str, str] = field(default_factory=dict, init=False)  # id → region
+
+    def cover(self, region: str) -> None:
+        """Look in ``region`` as well from now on."""
+        if region not in self.regions:
+            self.regions.append(region)
 
     def ours(self, cancel: CancelToken) -> list[Machine]:
         """Every machine with our tag that is or may be billed. One call a region and a thousand machines."""

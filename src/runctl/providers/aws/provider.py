@@ -14,13 +14,14 @@ from runctl.aws.probes import account as examined
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.ports import Features
-from runctl.project.places import cache_dir
+from runctl.project.places import cache_dir, state_dir
 from runctl.providers.aws import images
 from runctl.providers.aws.cache import AnswerCache
 from runctl.providers.aws.fleet import Fleet
 from runctl.providers.aws.launch import Launch
 from runctl.providers.aws.market import Market
 from runctl.providers.aws.offers import ForSale, compose
+from runctl.providers.aws.regions import RegionsUsed
 from runctl.providers.aws.request import Account
 from runctl.providers.aws.types import fitting, words
 
@@ -56,8 +57,16 @@ class AwsProvider:
 
     @cached_property
     def fleet(self) -> Fleet:
-        """The instances that exist."""
-        return Fleet(self.calls, self.regions)
+        """The instances that exist, in every region where one of ours may be."""
+        return Fleet(self.calls, list(dict.fromkeys([*self.regions, *self._used.names()])))
+
+    @cached_property
+    def _used(self) -> RegionsUsed:
+        return RegionsUsed(
+            state_dir(self._around.env) / "aws" / "regions",
+            now=self._around.clock.now,
+            read_only=self._around.read_only,
+        )
 
     def offers(self, need: Resources, cancel: CancelToken) -> Sequence[Offer]:
         """What could satisfy ``need``, in the order to try. Reads only; answers are remembered for an hour.
@@ -173,6 +182,8 @@ class AwsProvider:
             if earlier is not None:
                 return earlier
             self._asked.add((purchase.run_id, purchase.attempt))
+        self._used.note(offer.region)
+        self.fleet.cover(offer.region)
         market = Market(self.calls, self._cache, cancel)
         image = market.images({offer.region: [offer.image]}).get((offer.region, offer.image))
         if image is None:
@@ -180,8 +191,13 @@ class AwsProvider:
         return Launch(self.fleet, self._account).buy(offer, purchase, image, cancel)
 
     def machines(self, cancel: CancelToken) -> Sequence[Machine]:
-        """Every machine of ours that is or may be billed, by tag, in all regions of the settings. Reads only."""
-        return self.fleet.ours(cancel)
+        """Every machine of ours that is or may be billed, by tag, in all regions of the settings.
+
+        Also where this computer has bought one since yesterday, or still has one, though no setting names the region.
+        """
+        found = self.fleet.ours(cancel)
+        self._used.settle({each.offer.region for each in found})
+        return found
 
     def release(self, machine_id: str, cancel: CancelToken) -> None:
         """Terminate a machine of ours and see it end. Raises ``ReleaseOwed`` when that is not sure, ``aws-not-ours``."""
