@@ -30,6 +30,8 @@ from runctl.core.errors import (
 )
 from runctl.core.events import Notice
 from runctl.core.model import Offer, Purchase, Resources
+from runctl.engine.lease import lease
+from runctl.engine.ledger import Ledger
 from runctl.providers.aws.provider import AwsProvider
 from runctl.testing.clock import FakeClock
 from runctl.testing.providers import purchase
@@ -441,6 +443,90 @@ def test_a_cancel_while_buying_is_heard_and_the_machine_can_be_found_by_its_run(
     [machine] = until(lambda: aws.machines(CancelToken()))
     assert machine.run_id == bought.run_id
     aws.release(machine.id, CancelToken())
+
+
+def leased(aws: AwsProvider, ledger: Ledger, bought: Purchase, heard: Heard) -> Any:
+    offers = aws.offers(SMALL, CancelToken())[:2]
+    return lease(aws, offers, bought, ledger=ledger, emit=heard, cancel=CancelToken())
+
+
+def test_credentials_that_expire_after_a_lost_answer_leave_the_debt_standing(
+    box: SandboxBox, clients: Providers, tmp_path: Path
+) -> None:
+    """The purchase was made, its answer was lost, and from then on nobody may ask: that is no refusal."""
+    aws, bought, heard = clients.make(clock=FakeClock()), purchase(), Heard()
+    ledger = Ledger(tmp_path / "ledger.jsonl", FakeClock())
+    aws.offers(SMALL, CancelToken())
+    blow(box, "cut", service="ec2", action="RunInstances", times=1)
+    blow(box, "expired", service="ec2", skip=1)
+    with pytest.raises(ReleaseOwed) as unsure, leased(aws, ledger, bought, heard):
+        raise AssertionError("there is no machine to hold")
+    assert unsure.value.code == "aws-purchase-unsure"
+    assert [each.run_id for each in ledger.debts()] == [bought.run_id]
+    blow(box, "clear")
+    [machine] = clients.make().machines(CancelToken())
+    assert machine.run_id == bought.run_id
+    box.reset()
+
+
+def test_a_machine_that_cannot_be_watched_is_bought_all_the_same(
+    box: SandboxBox, clients: Providers, tmp_path: Path
+) -> None:
+    aws, bought, heard = clients.make(), purchase(), Heard()
+    replace_heard(aws, heard)
+    ledger = Ledger(tmp_path / "ledger.jsonl", FakeClock())
+    aws.offers(SMALL, CancelToken())
+    blow(box, "expired", service="ec2", action="DescribeInstances", skip=1, times=1)
+    with leased(aws, ledger, bought, heard) as held:
+        assert ledger.debts()[0].machine_id == held.machine.id
+        held.keep()
+    assert any("cannot be watched" in each.text for each in heard.events if isinstance(each, Notice))
+    assert [each.machine_id for each in ledger.debts()] == [held.machine.id]
+    assert [each.id for each in aws.machines(CancelToken())] == [held.machine.id]
+    box.reset()
+
+
+def test_a_lease_moves_on_from_a_full_zone_and_owes_nothing_in_the_end(
+    box: SandboxBox, clients: Providers, tmp_path: Path
+) -> None:
+    aws, bought, heard = clients.make(), purchase(), Heard()
+    ledger = Ledger(tmp_path / "ledger.jsonl", FakeClock())
+    full = first(aws).zone
+    blow(box, "capacity", zone=full)
+    with leased(aws, ledger, bought, heard) as held:
+        assert held.machine.offer.zone != full
+    assert ledger.debts() == ()
+    assert aws.machines(CancelToken()) == []
+    box.reset()
+
+
+ACTIONS = {
+    "ec2:DescribeInstanceTypes": "offers",
+    "ec2:DescribeInstanceTypeOfferings": "offers",
+    "ec2:DescribeSpotPriceHistory": "offers",
+    "ec2:DescribeImages": "offers",
+    "ssm:GetParameters": "offers",
+    "ec2:DescribeInstances": "buy",
+    "ec2:RunInstances": "buy",
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_action_that_is_denied_is_named_and_buys_nothing(
+    box: SandboxBox, tmp_path: Path, action: str
+) -> None:
+    service, name = action.split(":")
+    with Providers.of(box, tmp_path) as clients:
+        aws = clients.make()
+        if ACTIONS[action] == "buy":
+            aws.offers(SPOT, CancelToken())
+        blow(box, "denied", service=service, action=name)
+        with pytest.raises(AccessError) as refused:
+            aws.acquire(first(aws, SPOT), purchase(), CancelToken())
+        assert refused.value.code == "aws-denied"
+        assert action in refused.value.what
+        blow(box, "clear")
+        assert clients.make().machines(CancelToken()) == []
 
 
 # Listing and ending.

@@ -100,7 +100,8 @@ class AwsCalls:
             params: of the operation.
 
         Raises:
-            RunctlError: what the failure means, from ``aws.errors``; its cause is the vendor's exception.
+            RunctlError: what the failure means, from ``aws.errors``; its cause is the vendor's exception. The fact
+                ``unclear`` counts attempts that may have taken effect although they failed.
             Cancelled: the token was set.
         """
         answer: dict[str, Any] = self.do(
@@ -147,6 +148,7 @@ class AwsCalls:
         client = self.client(service, region)
         begun = self.clock.monotonic()
         failures: dict[Failure, int] = {}
+        unclear = 0
         while True:
             cancel.check()
             error = self._attempt(client, service, operation, work, cancel)
@@ -154,6 +156,7 @@ class AwsCalls:
                 return error
             failure = errors.failure_of(error.error, once=once, repeat_on=repeat_on)
             failures[failure] = failures.get(failure, 0) + 1
+            unclear += errors.may_have_happened(error.error)
             delay = self.policy.delay(
                 failure,
                 failures=failures[failure],
@@ -162,7 +165,7 @@ class AwsCalls:
             )
             if delay is None:
                 told = self._translated(error.error, service, operation, region, cancel)
-                told.add_context(attempts=sum(failures.values()))
+                told.add_context(attempts=sum(failures.values()), **({"unclear": unclear} if unclear else {}))
                 raise told from error.error
             self._say_retry(service, operation, error.error, delay, sum(failures.values()))
             self.clock.sleep(delay, cancel)

@@ -233,6 +233,12 @@ def failure_of(error: BaseException, *, once: bool = False, repeat_on: Collectio
     return Failure.PERMANENT
 
 
+def may_have_happened(error: BaseException) -> bool:
+    """Whether an attempt that failed like this may have taken effect all the same: its answer is what was lost. Pure."""
+    broken = _ours(error) in ("aws-service-broken", "aws-unreachable")
+    return broken and not _is_a(error, *_NEVER_TOOK_EFFECT)
+
+
 def translate(error: BaseException, *, action: str, region: str, profile: str) -> RunctlError | None:
     """The error of our catalogue that ``error`` means; None for what neither AWS nor the way to it raised. Pure.
 

@@ -521,4 +521,20 @@ ENTRIES = {
             "its own deadline passes."
         ),
     ),
+    "aws-purchase-unsure": Known(
+        errors.ReleaseOwed,
+        what="a machine may have been bought in {region}, and nobody can tell",
+        why="one request got no answer, and the next one was refused: {detail}",
+        fix=(
+            "once the cause is gone:",
+            "  runctl clean",
+            "or look by hand:",
+            "  aws ec2 describe-instances --region {region} --filters Name=tag:runctl:managed,Values=true",
+        ),
+        explain=(
+            "The connection broke while a machine was being bought, and when the same purchase was asked for again, "
+            "AWS did not let us ask any more: most often because the credentials expired in between. It stands in the "
+            "ledger. If there is a machine, it carries the run's tag, and ends by itself when its deadline passes."
+        ),
+    ),
 }

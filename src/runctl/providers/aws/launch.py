@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
-from runctl.core.errors import MachineGone, RunctlError
+from runctl.core.errors import AccessError, MachineGone, RunctlError, UnreachableError, UsageError
+from runctl.core.events import Notice
 from runctl.providers.aws import tags
 from runctl.providers.aws.fleet import ENDED
 from runctl.providers.aws.request import run_instances
@@ -43,7 +44,7 @@ class Launch:
     account: Account
 
     def buy(self, offer: Offer, purchase: Purchase, image: Image, cancel: CancelToken) -> Machine:
-        """The machine of ``offer``, running. Repeated with the same purchase it gives the same machine.
+        """The machine of ``offer``, running as far as that could be seen. Repeated with the same purchase it gives the same machine.
 
         A cancel, or a failure that leaves the purchase's fate open, is raised as it is: what was bought carries the
         run's tag.
@@ -51,6 +52,7 @@ class Launch:
         Raises:
             CapacityError: transient: there is none now, or it ended before it ran; else a quota.
             AccessError, UsageError: refused for good; nothing is owed.
+            ReleaseOwed: ``aws-purchase-unsure``: refused after an attempt whose answer was lost.
             MachineGone: bought, and not seen within a minute.
         """
         request = run_instances(offer, purchase, image, self.account)
@@ -61,7 +63,7 @@ class Launch:
 
     def _ask(self, request: dict[str, Any], offer: Offer, cancel: CancelToken) -> dict[str, Any]:
         """Send the request until its fate is known; the token makes repeating harmless."""
-        clock = self.fleet.calls.clock
+        clock, unclear = self.fleet.calls.clock, False
         begun = clock.monotonic()
         while True:
             try:
@@ -73,11 +75,15 @@ class Launch:
                     bought = self.fleet.with_token(request["ClientToken"], offer.region, cancel)
                     if bought is not None:
                         return bought
+                unclear = unclear or "unclear" in error.context
                 patient = clock.monotonic() - begun < PROFILE_SECONDS
-                if error.code != "aws-instance-profile" or not patient or not self._profile_is_there(cancel):
-                    raise
-                clock.sleep(1.0, cancel)
-                continue
+                if error.code == "aws-instance-profile" and patient and self._profile_is_there(cancel):
+                    clock.sleep(1.0, cancel)
+                    continue
+                if unclear and isinstance(error, AccessError | UsageError):
+                    # an earlier attempt got no answer: this refusal does not say what became of that one
+                    raise known("aws-purchase-unsure", region=offer.region, detail=error.what) from error
+                raise
             instance: dict[str, Any] = answer["Instances"][0]
             return instance
 
@@ -93,7 +99,10 @@ class Launch:
         return True
 
     def _running(self, instance: dict[str, Any], region: str, cancel: CancelToken) -> dict[str, Any]:
-        """Wait until a new instance runs. Raises what its early end means."""
+        """Wait until a new instance runs, or cannot be watched any more: it is bought all the same, and boots by itself.
+
+        Raises what its early end means.
+        """
         clock, instance_id = self.fleet.calls.clock, instance["InstanceId"]
         begun, delay, seen = clock.monotonic(), 0.1, instance
         while True:
@@ -106,7 +115,11 @@ class Launch:
                 return seen
             clock.sleep(delay, cancel)
             delay = min(delay * 1.5, 2.0)
-            found = self.fleet.look(instance_id, region, cancel)
+            try:
+                found = self.fleet.look(instance_id, region, cancel)
+            except (AccessError, UsageError, UnreachableError) as error:
+                self._say_unseen(instance_id, error)
+                return seen
             waited = clock.monotonic() - begun
             if found is None and waited > UNSEEN_SECONDS:
                 raise _never_seen(instance_id, region)
@@ -119,6 +132,10 @@ class Launch:
                     detail=f"it was still pending after {RUNNING_SECONDS:g} s, and has been terminated",
                 )
             seen = found or seen
+
+    def _say_unseen(self, instance_id: str, error: RunctlError) -> None:
+        text = f"{instance_id} is bought and starts by itself; it cannot be watched: {error.what}"
+        self.fleet.calls.emit(Notice("warning", text))
 
 
 def _never_seen(instance_id: str, region: str) -> MachineGone:
