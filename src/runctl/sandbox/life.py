@@ -125,6 +125,7 @@ def _start(folder: Path, words: list[str], check: Callable[[], None]) -> None:
                 pass_fds=(writer,),
                 start_new_session=True,
                 cwd=folder,
+                env={name: value for name, value in os.environ.items() if name not in _HIDDEN},
             )
         os.close(writer)
         writer = -1

@@ -6,6 +6,7 @@ moto is not made for threads, and its calls are short: one thread runs them all,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
@@ -18,7 +19,7 @@ from runctl.sandbox.call import ApiError
 from runctl.sandbox.http import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from runctl.sandbox.call import Call
@@ -132,7 +133,8 @@ class Moto:
 
     def _load(self, module: str) -> list[tuple[re.Pattern[str], Any]]:
         if module not in self._routes:
-            urls = importlib.import_module(f"moto.{module}.urls")
+            with _one_session():
+                urls = importlib.import_module(f"moto.{module}.urls")
             found = [
                 (re.compile(f"^{path.format(base)}$"), handler)
                 for base in urls.url_bases
@@ -175,6 +177,19 @@ class Moto:
     def close(self) -> None:
         """Stop moto's thread; calls that wait are dropped. Safe to repeat."""
         self.thread.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_session() -> Iterator[None]:
+    """While moto is imported it asks a new session each time for EC2's regions, and each would read the whole model."""
+    import boto3  # noqa: PLC0415 - heavy
+
+    kind, one = boto3.Session, boto3.Session()
+    setattr(boto3, "Session", lambda: one)  # noqa: B010 - a module's attribute, not a class
+    try:
+        yield
+    finally:
+        setattr(boto3, "Session", kind)  # noqa: B010
 
 
 def _log_failure(done: Future[Any]) -> None:

@@ -97,7 +97,10 @@ def test_two_sandboxes_side_by_side_do_not_see_each_other(tmp_path: Path) -> Non
 
 def test_run_gives_a_program_the_sandbox_and_returns_its_status(tmp_path: Path) -> None:
     one = SandboxBox(tmp_path)
-    program = "import boto3, sys; print(boto3.client('sts').get_caller_identity()['Account']); sys.exit(7)"
+    program = (
+        "import boto3, sys; boto3.client('ec2').describe_availability_zones();"
+        " print(boto3.client('sts').get_caller_identity()['Account']); sys.exit(7)"
+    )
     done = one.runctl(
         "run",
         "--plain",
