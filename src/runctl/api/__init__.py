@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from runctl.api.cleaning import clean as clean
     from runctl.api.cleaning import debts as debts
     from runctl.api.doctor import check as check
+    from runctl.api.doctor import checks_for_plan as checks_for_plan
+    from runctl.api.doctor import explain as explain
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.training import make_plan as make_plan
     from runctl.api.training import train as train
@@ -36,7 +38,7 @@ _HOMES = {
     "Runtime": "runtime",
     "make_plan": "training",
     "train": "training",
-    "check": "doctor",
+    **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
     "clean": "cleaning",
     "debts": "cleaning",
     **dict.fromkeys(("apply_aws_setup", "aws_policies", "aws_terraform", "plan_aws_setup"), "account"),

@@ -6,9 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runctl.api.wanted import resources
-from runctl.core.checks import Probe, run_checks
+from runctl.core.checks import CheckState, Probe, one_error, run_checks
+from runctl.core.errors import RunctlError
 from runctl.core.ports import Examined
+from runctl.core.quantities import count
 from runctl.engine import doctor as here
+from runctl.engine.steps import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from runctl.api.runtime import Runtime
     from runctl.core.checks import Check
     from runctl.core.events import Emit
-    from runctl.core.model import Resources
+    from runctl.core.model import Offer, Resources
     from runctl.core.ports import Provider
 
 SECONDS = 20.0  # for all of it; what does not answer by then says so
@@ -58,3 +61,58 @@ def _of_target(rt: Runtime, provider: Provider, need: Resources) -> Sequence[Pro
         return ()
     agent = rt.agent(endpoint, keep=False)
     return [Probe("machine", "machine", partial(here.machine, agent), "machine")]
+
+
+def checks_for_plan(
+    rt: Runtime, target: str, offers: Sequence[Offer], *, seconds: float = SECONDS
+) -> tuple[Check, ...]:
+    """What has to hold before one of ``offers`` is bought, looked at side by side; writes nothing.
+
+    Raises what failed, all of it as one error: a plan that cannot succeed is no plan. What comes back is fine, or worth a
+    warning.
+
+    Args:
+        rt: the runtime.
+        target: the provider that makes the offers.
+        offers: in the order they will be tried.
+        seconds: how long all of it may take; what does not answer by then says so and holds up nobody.
+    """
+    provider = rt.provider(target, read_only=True)
+    of_target = provider.probes_for(offers) if isinstance(provider, Examined) else ()
+    with step("check", "check what it takes", emit=rt.emit, clock=rt.clock) as doing:
+        found = run_checks(
+            [*here.probes_here(rt.state_dir, rt.ledger()), *of_target],
+            cancel=rt.cancel,
+            clock=rt.clock,
+            seconds=seconds,
+        )
+        failure = one_error(found)
+        if failure is not None:
+            raise failure
+        worth = [check for check in found if check.state is CheckState.WARN]
+        doing.summary = f"{count(len(found), 'checks')}" + (f", {len(worth)} to look at" if worth else "")
+    return found
+
+
+def explain(
+    rt: Runtime, target: str, error: RunctlError, *, machine_id: str = "", offer: Offer | None = None
+) -> RunctlError:
+    """``error``, with what can be found out about it in three seconds in its cause and its facts; the same object.
+
+    Never raises. Where the target cannot look, or somebody asked to stop, the error stays as it is.
+
+    Args:
+        rt: the runtime.
+        target: the provider the failed step spoke to.
+        error: what failed.
+        machine_id: the machine it was about, as its endpoint's address or its id.
+        offer: what was not to be had.
+    """
+    try:
+        provider = rt.provider(target, read_only=True)
+    except RunctlError:
+        return error
+    if not isinstance(provider, Examined):
+        return error
+    room = Probe("disk", "disk", lambda _cancel: here.disk(rt.state_dir))
+    return provider.explain(error, cancel=rt.cancel, machine_id=machine_id, offer=offer, more=[room])

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from runctl.aws.probes.account import Account
     from runctl.core.cancel import CancelToken
+    from runctl.core.checks import Check
     from runctl.core.model import Offer
 
 SECONDS = 3.0  # for all probes together: whoever waits has just been told that it failed
 ATTEMPTS = 2
+_WHO = "identity"
 E = TypeVar("E", bound=RunctlError)
 
 
@@ -57,17 +59,25 @@ def explain(
         )
     except Exception:  # noqa: BLE001 - the failure itself is what has to be told, whatever becomes of its explanation
         return error
-    told = [check.what for check in found if check.state in (CheckState.WARN, CheckState.FAIL)]
+    told = [what for check in found if (what := _said(check))]
     if told:
         error.why = "\n".join(filter(None, [error.why, *told]))
-    error.fix = tuple(dict.fromkeys([*(line for check in found for line in check.fix), *error.fix]))
+    error.fix = tuple(
+        dict.fromkeys([*(line for check in found if _said(check) for line in check.fix), *error.fix])
+    )
     error.context = {**error.context, **{check.name: check.what for check in found}}
     return error
 
 
+def _said(check: Check) -> str:
+    """What of a finding belongs to the cause: what failed, and how the machine and its like stand, but not who asks."""
+    bad = check.state is CheckState.FAIL or (check.state is CheckState.WARN and check.name != _WHO)
+    return check.what if bad else ""
+
+
 def _probes(account: Account, machine_id: str, offer: Offer | None) -> list[Probe]:
     found = [
-        Probe("identity", "identity", partial(caller.credentials, account)),
+        Probe(_WHO, "identity", partial(caller.credentials, account)),
         Probe("clock", "clock", partial(caller.clock, account)),
     ]
     if machine_id:

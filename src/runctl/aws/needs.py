@@ -21,12 +21,14 @@ class Use:
     """What a plan does with an account.
 
     ``regions`` are those in which machines may be bought, none for a plan that buys nothing; ``sessions``: it talks to
-    machines through Systems Manager.
+    machines through Systems Manager. ``user`` is the name of the IAM user who does it: theirs are the sessions that
+    begin with it. Nobody can tell the sessions of a role beforehand.
     """
 
     regions: tuple[str, ...] = ()
     spot: bool = False
     sessions: bool = True
+    user: str = ""
 
 
 class Need(NamedTuple):
@@ -73,7 +75,7 @@ def _buying(names: Names, use: Use) -> list[Need]:
             "find a machine and its price",
         ),
         Need(
-            ("ssm:GetParameter",),
+            ("ssm:GetParameters",),
             "find its image",
             tuple(f"arn:{names.partition}:ssm:{place}::parameter/aws/service/any" for place in use.regions),
         ),
@@ -129,4 +131,7 @@ def _talking(names: Names, use: Use) -> list[Need]:
                 (f"arn:{names.partition}:ssm:{place}::document/{SESSIONS}",),
             )
         )
+        if use.user:
+            session = f"arn:{names.partition}:ssm:{place}:{names.account}:session/{use.user}-any"
+            found.append(Need(("ssm:TerminateSession", "ssm:ResumeSession"), "end what it said", (session,)))
     return found

@@ -7,7 +7,7 @@ beyond what it is told, so a decision that hangs on something else (an address, 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,8 @@ def permissions(calls: AwsCalls, names: Names, use: Use, cancel: CancelToken) ->
         AccessError: ``aws-permissions-missing``, naming each action, what it is for, and the statement to add.
     """
     identity = calls.identity(cancel)
-    needed = needs(names, use)
+    kind, _, name = identity.arn.rpartition(":")[2].rpartition("/")
+    needed = needs(names, replace(use, user=name if kind.startswith("user") else ""))
     count = len({action for need in needed for action in need.actions})
     if identity.root:
         return ok(f"{count} actions: the root user may do everything")

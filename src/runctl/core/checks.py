@@ -197,3 +197,16 @@ def _told(found: Check) -> StepFinished | StepFailed:
 def first_error(checks: Iterable[Check]) -> RunctlError | None:
     """The first failure, to be raised or to give the exit status; None when nothing failed. Pure."""
     return next((check.error for check in checks if check.error is not None), None)
+
+
+def one_error(checks: Iterable[Check]) -> RunctlError | None:
+    """All failures as one: the first, with what else failed in its cause, and the lines that mend it in its fix."""
+    found = [check for check in checks if check.error is not None]
+    if not found or found[0].error is None:
+        return None
+    error = found[0].error
+    error.why = "\n".join(
+        filter(None, [error.why, *(f"also {check.title}: {check.what}" for check in found[1:])])
+    )
+    error.fix = tuple(dict.fromkeys([*error.fix, *(line for check in found[1:] for line in check.fix)]))
+    return error

@@ -93,9 +93,15 @@ class Examined(Protocol):
         """What has to hold before one of ``offers`` is bought. Looking at it writes nothing; asks nothing yet."""
 
     def explain(
-        self, error: RunctlError, *, cancel: CancelToken, machine_id: str = "", offer: Offer | None = None
+        self,
+        error: RunctlError,
+        *,
+        cancel: CancelToken,
+        machine_id: str = "",
+        offer: Offer | None = None,
+        more: Sequence[Probe] = (),
     ) -> RunctlError:
-        """``error`` with what is found out about a machine, or about an offer that was not to be had.
+        """``error`` with what is found out about a machine, about an offer that was not to be had, and by ``more``.
 
         The same object; never raises, takes seconds at most, and does nothing once ``cancel`` is set.
         """

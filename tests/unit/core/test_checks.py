@@ -9,7 +9,18 @@ import pytest
 
 from runctl.core.cancel import CancelToken
 from runctl.core.catalogue import known
-from runctl.core.checks import Check, CheckState, Probe, failed, first_error, ok, run_checks, skipped, warn
+from runctl.core.checks import (
+    Check,
+    CheckState,
+    Probe,
+    failed,
+    first_error,
+    ok,
+    one_error,
+    run_checks,
+    skipped,
+    warn,
+)
 from runctl.core.clock import SystemClock
 from runctl.core.errors import Cancelled
 from runctl.core.events import Event, StepFailed, StepFinished, StepStarted
@@ -54,6 +65,19 @@ def test_what_is_raised_is_the_failure_with_its_fix() -> None:
     assert error is not None
     assert (error.code, error.exit_code) == ("state-busy", 5)
     assert first_error([ok("fine"), warn("look"), skipped("no")]) is None
+
+
+def test_several_failures_become_one_error_that_tells_all() -> None:
+    def other(_cancel: CancelToken) -> Check:
+        raise known("state-unwritable", path="/y", detail="full")
+
+    found = run(Probe("a", "A", refuse), Probe("b", "B", lambda _cancel: ok("fine")), Probe("c", "C", other))
+    error = one_error(found)
+    assert error is not None
+    assert error.code == "state-busy"
+    assert error.why.splitlines()[1:] == ["also C: cannot write /y: full"]
+    assert set(known("state-unwritable", path="/y").fix) <= set(error.fix)
+    assert one_error(found[1:2]) is None
 
 
 def test_what_needs_a_failed_one_is_skipped_and_says_so() -> None:

@@ -214,10 +214,16 @@ class AwsProvider:
         return doctor.probes_for_plan(self._examined, offers)
 
     def explain(
-        self, error: RunctlError, *, cancel: CancelToken, machine_id: str = "", offer: Offer | None = None
+        self,
+        error: RunctlError,
+        *,
+        cancel: CancelToken,
+        machine_id: str = "",
+        offer: Offer | None = None,
+        more: Sequence[Probe] = (),
     ) -> RunctlError:
         """``error`` with what probes find about it, within three seconds; never raises. See ``aws.explain``."""
-        return explain(error, self._examined, cancel=cancel, machine_id=machine_id, offer=offer)
+        return explain(error, self._examined, cancel=cancel, machine_id=machine_id, offer=offer, more=more)
 
     @property
     def _examined(self) -> examined.Account:
