@@ -31,6 +31,14 @@ STORES = {  # by the scheme of their URLs
 }
 
 
+def names(socket: str) -> list[str]:
+    """Every name of ``providers``, ``transports`` or ``stores``, built in or a plug-in's."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and rarely needed
+
+    built_in = {"providers": PROVIDERS, "transports": TRANSPORTS, "stores": STORES}[socket]
+    return sorted({*built_in, *(point.name for point in entry_points(group=f"runctl.{socket}"))})
+
+
 def provider_class(name: str) -> Callable[[Surroundings], Provider]:
     """What makes the provider called ``name``. Raises ``unknown-target`` with the names there are."""
     found: Callable[[Surroundings], Provider] = _load("runctl.providers", PROVIDERS, name)

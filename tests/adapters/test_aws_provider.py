@@ -209,7 +209,7 @@ def test_a_machine_is_bought_as_the_settings_and_the_rules_say(
     assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
     [request] = ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
     assert request["Type"] == "one-time"
-    assert aws.store(offer) == f"s3://runctl-{aws.calls.identity(CancelToken()).account}-us-east-1/runctl"
+    assert aws.store() == f"s3://runctl-{aws.calls.identity(CancelToken()).account}-us-east-1/runctl"
 
 
 def test_user_data_runs_and_a_machine_that_ended_its_work_is_no_failure(

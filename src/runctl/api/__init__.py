@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from runctl.api.account import aws_policies as aws_policies
     from runctl.api.account import aws_terraform as aws_terraform
     from runctl.api.account import plan_aws_setup as plan_aws_setup
+    from runctl.api.booted import resume as resume
     from runctl.api.cleaning import clean as clean
     from runctl.api.cleaning import debts as debts
     from runctl.api.doctor import check as check
     from runctl.api.doctor import checks_for_plan as checks_for_plan
     from runctl.api.doctor import explain as explain
+    from runctl.api.planning import make_plan as make_plan
+    from runctl.api.resources import resources as resources
     from runctl.api.runtime import Runtime as Runtime
-    from runctl.api.training import make_plan as make_plan
+    from runctl.api.saved_plans import load_plan as load_plan
+    from runctl.api.saved_plans import save_plan as save_plan
     from runctl.api.training import train as train
     from runctl.api.watching import cancel as cancel
     from runctl.api.watching import checkpoints as checkpoints
@@ -36,7 +40,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Runtime": "runtime",
-    "make_plan": "training",
+    "make_plan": "planning",
+    "save_plan": "saved_plans",
+    "load_plan": "saved_plans",
+    "resume": "booted",
+    "resources": "resources",
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
     "clean": "cleaning",

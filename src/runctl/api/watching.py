@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
-from runctl.core.errors import AccessError, UnreachableError
+from runctl.core.errors import AccessError, MachineGone, UnreachableError, UsageError
 from runctl.core.events import Notice, Output
 from runctl.core.model import Endpoint, Outcome, RunState, run_from_json
 from runctl.engine.folders import RunFolder, is_held
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from runctl.engine.index import Index
 
 CANCEL_POLL = 0.1  # seconds between two looks at a run that is being ended
+STORE_CANCEL_POLL = 0.5  # the same where the machine may have to be asked through the store
+STORE_SETTLE_WAIT = 60.0  # as SETTLE_WAIT, with the time the machine takes to look and to save
 SETTLE_WAIT = 10.0  # seconds beyond the grace before a cancelled run that does not end is reported
 
 
@@ -46,6 +48,7 @@ def refresh(rt: Runtime, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for record in records
         if record["state"] == RunState.PENDING and is_held(RunFolder(rt.state_dir, record["id"]))
     }
+    fresh.update(_by_store(rt, records))
     for endpoint, alive in _by_machine(records).items():
         try:
             answer = rt.agent(endpoint).call(
@@ -69,10 +72,25 @@ def refresh(rt: Runtime, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [fresh.get(record["id"], record) for record in records]
 
 
+def _by_store(rt: Runtime, records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those that a store remembers and that had not ended, as they stand now; a store that does not answer changes nothing."""
+    asked = [each for each in records if each["state"] != RunState.ENDED and each.get("store")]
+    if not asked:
+        return {}
+    from runctl.api import stored_runs  # noqa: PLC0415 - runs on this machine do without
+
+    try:
+        found = stored_runs.refreshed(rt, map(run_from_json, asked))
+    except UnreachableError as error:
+        rt.emit(Notice("warning", f"{error.what}; shown as last seen: {', '.join(r['name'] for r in asked)}"))
+        return {}
+    return {run.id: run.to_json() for run in found}
+
+
 def _by_machine(records: Iterable[dict[str, Any]]) -> dict[Endpoint, list[dict[str, Any]]]:
     found: dict[Endpoint, list[dict[str, Any]]] = {}
     for record in records:
-        if record["state"] != RunState.ENDED:
+        if record["state"] != RunState.ENDED and not record.get("store"):
             endpoint = Endpoint(record["transport"], record["address"], record["python"], record["home"])
             found.setdefault(endpoint, []).append(record)
     return found
@@ -104,6 +122,12 @@ def _record(rt: Runtime, index: Index, run: Run) -> bool:
         return False
 
 
+def record(rt: Runtime, run: Run) -> None:
+    """Record how a run stands. A state folder that cannot be written is a notice, not an error."""
+    with rt.index() as index:
+        _record(rt, index, run)
+
+
 def _record_steps(index: Index, run: Run) -> None:
     with suppress(AccessError):  # said already, when the run itself was to be recorded
         index.add_steps(recorded_steps(index.folder(run.id), run.id))
@@ -112,13 +136,31 @@ def _record_steps(index: Index, run: Run) -> None:
 def get_run(rt: Runtime, reference: str) -> Run:
     """The run of that name, id or unique beginning (``latest``: the newest), as its machine sees it now.
 
+    One that was started from another computer is found in the store that both share, and is known here from then on.
+
     Raises:
         UsageError: ``run-not-found``, ``run-ambiguous``.
     """
     with rt.index() as index:
-        run = index.get(reference)
+        try:
+            run = index.get(reference)
+        except UsageError as error:
+            if error.code != "run-not-found":
+                raise
+            run = _from_elsewhere(rt, index, reference, error)
     (record,) = refresh(rt, [run.to_json()])
     return run_from_json(record)
+
+
+def _from_elsewhere(rt: Runtime, index: Index, reference: str, unknown: UsageError) -> Run:
+    """A run that only a shared store knows; raises ``unknown`` when none of them does."""
+    from runctl.api import stored_runs  # noqa: PLC0415 - runs on this machine do without
+
+    for run in stored_runs.elsewhere(rt):
+        if reference in (run.id, run.name):
+            index.add(run)
+            return run
+    raise unknown
 
 
 def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
@@ -135,21 +177,30 @@ def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
         recorder = Recorder(rt.emit, clock=rt.clock)
         recorder.begin(index.folder(run.id), run.id, attempt=run.attempt)
         try:
-            follower = Follower(
-                rt.agent(run.endpoint, emit=recorder),
-                run.id,
-                emit=rt.emit,
-                clock=rt.clock,
-                on_event_lines=recorder.machine,
-            )
-            more = {} if from_start else {"tail": 0}
-            status = follower.follow(wait=True, cancel=rt.cancel, **more)
+            if run.store:
+                from runctl.api import stored_runs  # noqa: PLC0415 - as above
+
+                status = stored_runs.follow(rt, run, recorder)
+            else:
+                status = _follow_machine(rt, run, recorder, from_start=from_start)
             ended = absorb(run, status)
             _record(rt, index, ended)
             _record_steps(index, run)
         finally:
             recorder.close()
     return ended
+
+
+def _follow_machine(rt: Runtime, run: Run, recorder: Recorder, *, from_start: bool) -> dict[str, Any]:
+    follower = Follower(
+        rt.agent(run.endpoint, emit=recorder),
+        run.id,
+        emit=rt.emit,
+        clock=rt.clock,
+        on_event_lines=recorder.machine,
+    )
+    more = {} if from_start else {"tail": 0}
+    return follower.follow(wait=True, cancel=rt.cancel, **more)
 
 
 def settle_record(rt: Runtime, run: Run) -> None:
@@ -162,6 +213,12 @@ def settle_record(rt: Runtime, run: Run) -> None:
         recorder = Recorder(lambda _event: None, clock=rt.clock)
         recorder.begin(index.folder(run.id), run.id, attempt=run.attempt)
         try:
+            if run.store:
+                from runctl.api import stored_runs  # noqa: PLC0415 - as above
+
+                stored_runs.copy_events(rt, run, recorder)
+                _record_steps(index, run)
+                return
             follower = Follower(
                 rt.agent(run.endpoint),
                 run.id,
@@ -194,6 +251,11 @@ def logs(
         since: seconds since the epoch; what was written earlier is left out.
         tail: only so many lines from the end of what is there.
     """
+    if run.store and since is None:
+        from runctl.api import stored_runs  # noqa: PLC0415 - as above
+
+        stored_runs.logs(rt, run, on_output=on_output, wait=follow, tail=tail)
+        return
 
     def emit(event: object) -> None:
         if isinstance(event, Output):
@@ -218,23 +280,44 @@ def cancel(
         AgentError: ``cancel-slow`` when it has not ended some seconds after its grace.
         Cancelled: the token was set while waiting; the run is still being ended.
     """
-    agent = rt.agent(run.endpoint)
     allowed = rt.config.number("grace_seconds") if grace is None else grace
-    status = agent.call(
-        "cancel", {"run": run.id, "grace": allowed, "reason": "cancelled by its owner"}, cancel=rt.cancel
-    )["status"]
-    deadline = rt.clock.monotonic() + (allowed or 0.0) + SETTLE_WAIT
+    status = _ask_to_end(rt, run, allowed)
+    deadline = rt.clock.monotonic() + (allowed or 0.0) + (STORE_SETTLE_WAIT if run.store else SETTLE_WAIT)
     while wait and status["state"] != RunState.ENDED:
         if rt.clock.monotonic() > deadline:
             raise known("cancel-slow", run=run.name, state=status["state"])
-        rt.clock.sleep(CANCEL_POLL, rt.cancel)
-        answer = agent.call("status", {"runs": [run.id]}, cancel=rt.cancel)
-        status = answer["runs"][0]
+        rt.clock.sleep(STORE_CANCEL_POLL if run.store else CANCEL_POLL, rt.cancel)
+        status = _status(rt, run) or status
     now = absorb(run, status)
     with rt.index() as index:
         if _record(rt, index, now) and now.state is RunState.ENDED:
             settle_record(rt, now)
     return now, status
+
+
+def _ask_to_end(rt: Runtime, run: Run, grace: float | None) -> dict[str, Any]:
+    """Tell the machine, and for a run with a store that too: whichever is heard first. The status of that moment."""
+    reason = "cancelled by its owner"
+    words = {"run": run.id, "grace": grace, "reason": reason}
+    if not run.store:
+        told: dict[str, Any] = rt.agent(run.endpoint).call("cancel", words, cancel=rt.cancel)["status"]
+        return told
+    from runctl.api import stored_runs  # noqa: PLC0415 - as above
+
+    stored_runs.ask_to_end(rt, run, grace=grace, reason=reason)
+    with suppress(UnreachableError, MachineGone):  # it reads the store
+        rt.agent(run.endpoint).call("cancel", words, cancel=rt.cancel)
+    return _status(rt, run) or {"state": str(run.state), "killed": []}
+
+
+def _status(rt: Runtime, run: Run) -> dict[str, Any] | None:
+    if run.store:
+        from runctl.api import stored_runs  # noqa: PLC0415 - as above
+
+        return stored_runs.status(rt, run)
+    answer = rt.agent(run.endpoint).call("status", {"runs": [run.id]}, cancel=rt.cancel)
+    status: dict[str, Any] = answer["runs"][0]
+    return status
 
 
 def remove(rt: Runtime, run: Run) -> int:
@@ -244,7 +327,11 @@ def remove(rt: Runtime, run: Run) -> int:
         UsageError: ``run-active``: the run has not ended.
     """
     freed = 0
-    if run.state is not RunState.LOST:
+    if run.store:
+        from runctl.api import stored_runs  # noqa: PLC0415 - as above
+
+        freed = stored_runs.remove(rt, run)
+    elif run.state is not RunState.LOST:
         freed = rt.agent(run.endpoint).call("remove", {"run": run.id}, cancel=rt.cancel)["bytes"]
     with rt.index() as index:
         return freed + index.delete(run.id)
@@ -252,6 +339,10 @@ def remove(rt: Runtime, run: Run) -> int:
 
 def checkpoints(rt: Runtime, run: Run, *, verify: bool = False) -> dict[str, Any]:
     """The agent's ``checkpoints`` answer for a run: complete ones newest first, and incomplete ones with the reason."""
+    if run.store:
+        from runctl.api import stored_runs  # noqa: PLC0415 - as above
+
+        return stored_runs.checkpoints(rt, run)
     return rt.agent(run.endpoint).call("checkpoints", {"run": run.id, "verify": verify}, cancel=rt.cancel)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 # name -> (module, summary, group); the order is the order of the help page
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("runctl.cli.train", "run a script on a machine and follow it", "Run"),
+    "plan": ("runctl.cli.plan", "show what train would do, and keep it for apply", "Run"),
+    "apply": ("runctl.cli.apply", "do exactly what a kept plan says", "Run"),
+    "resume": ("runctl.cli.resume", "go on with a run on another machine", "Run"),
     "runs": ("runctl.cli.runs", "list runs, newest first", "Watch"),
     "show": ("runctl.cli.show", "show one run: state, steps, cost, what to type next", "Watch"),
     "logs": ("runctl.cli.logs", "print a run's output, from any point, and follow it", "Watch"),
     "attach": ("runctl.cli.attach", "follow a run again, as train does", "Watch"),
     "cancel": ("runctl.cli.cancel", "end a run and every process it started", "Watch"),
     "rm": ("runctl.cli.rm", "delete ended runs, here and on their machine", "Watch"),
+    "resources": ("runctl.cli.resources", "list all that exists and may cost money", "Watch"),
     "clean": ("runctl.cli.clean", "release machines that may still be billed", "Watch"),
     "stats": ("runctl.cli.stats", "success rates and time per step over all runs", "Watch"),
     "checkpoint": ("runctl.cli.checkpoint", "list, describe and verify checkpoints", "Checkpoints"),
@@ -25,10 +29,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # commands whose script takes arguments after `--`
-TAKES_SCRIPT_ARGS = frozenset({"train", "sandbox"})
+TAKES_SCRIPT_ARGS = frozenset({"train", "plan", "sandbox"})
 
 # commands that print events under --json; the others print one value
-TELLS_EVENTS = frozenset({"train", "attach", "logs"})
+TELLS_EVENTS = frozenset({"train", "plan", "apply", "resume", "attach", "logs"})
 
 # spellings, the name of the value (empty: a flag), help
 GLOBAL_OPTIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (

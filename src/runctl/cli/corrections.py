@@ -22,9 +22,17 @@ def usage(why: str, *, fix: Iterable[str] = (), **facts: Any) -> RunctlError:
     return known("usage", why=why, fix=fix, **facts)
 
 
+_MUCH = 0.12  # of likeness, from 0 to 1
+
+
 def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
-    """The choices most like ``word``, best first, at most three; ``cutoff`` from 0 (anything) to 1 (the word itself)."""
-    return difflib.get_close_matches(word, list(choices), n=3, cutoff=cutoff)
+    """The choices most like ``word``, best first, at most three; ``cutoff`` from 0 (anything) to 1 (the word itself).
+
+    What is much less like it than the best one is left out: a slip of `explain` is not meant as `plan`.
+    """
+    found = difflib.get_close_matches(word, list(choices), n=3, cutoff=cutoff)
+    likeness = {each: difflib.SequenceMatcher(None, each, word).ratio() for each in found}
+    return [each for each in found if likeness[each] > likeness[found[0]] - _MUCH]
 
 
 def nearest_option(word: str, options: Iterable[str]) -> list[str]:

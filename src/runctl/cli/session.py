@@ -243,6 +243,9 @@ class Session:
         if self._config_error is not None and not self._config_told:
             self._config_told = True
             self.say(f"warning: settings ignored: {self._config_error.why}\n  see: runctl config validate")
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.close()
         view, self._view = self._view, None
         if view is not None:
             view.close()

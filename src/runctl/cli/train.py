@@ -13,10 +13,10 @@ from runctl.project.settings import SETTINGS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runctl.cli.session import Session
-    from runctl.core.model import Run
+    from runctl.core.model import Offer, Run
     from runctl.engine.plan import Plan
     from runctl.project.settings import Setting
 
@@ -35,13 +35,23 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options: those of this command, and one for every setting that has a flag here."""
     parser.epilog = EPILOG
-    parser.add_argument("script", help="the script, by any path that leads to it")
+    add_what_to_run(parser)
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="show the whole plan and write nothing, anywhere"
     )
+    add_detach(parser)
+
+
+def add_detach(parser: argparse.ArgumentParser) -> None:
+    """The option ``--detach``."""
     parser.add_argument(
         "-d", "--detach", action="store_true", help="return once the machine has the run; print its name"
     )
+
+
+def add_what_to_run(parser: argparse.ArgumentParser) -> None:
+    """The script, ``--resume``, and an option for every setting that has a flag: all that a plan is made from."""
+    parser.add_argument("script", help="the script, by any path that leads to it")
     parser.add_argument(
         "--resume",
         metavar="RUN|PATH",
@@ -95,24 +105,35 @@ def run(args: argparse.Namespace, session: Session) -> int:
     if args.dry_run:
         session.write_nothing()
     with install_signals(session.cancel, say=session.say):
-        plan = api.make_plan(session.runtime, args.script, args=args.script_args, cwd=cwd, resume=args.resume)
+        plan = api.make_plan(
+            session.runtime, args.script, args=args.script_args, cwd=cwd, resume=args.resume, dry=args.dry_run
+        )
         if args.dry_run:
-            return _show_plan(plan, session)
-        if plan.offer.price_per_hour:
-            _show_plan(plan, session)
+            return show_plan(plan, session)
+        if plan.buys:
+            if not session.options.json:
+                session.say(_rendered(plan, session))
             if not session.confirm(f"Buy it for {plan.offer.price_per_hour} {plan.offer.currency} an hour?"):
                 return 0
-        return _train(plan, session, detach=args.detach)
+        return apply(plan, session, detach=args.detach)
 
 
-def _show_plan(plan: Plan, session: Session) -> int:
+def show_plan(plan: Plan, session: Session) -> int:
+    """The plan as what the command is for: text or an event on stdout."""
     if session.options.json:
-        session.view.emit(RunPlanned(plan.to_json()))
-    else:
-        from runctl.views import plan as plan_view  # noqa: PLC0415 - only when one is shown
+        from runctl.engine.plan_json import to_json  # noqa: PLC0415 - only when one is shown
 
-        session.out(plan_view.render(plan, verbose=session.options.verbose, width=_width()))
+        session.view.emit(RunPlanned(to_json(plan)))
+    else:
+        session.out(_rendered(plan, session))
     return 0
+
+
+def _rendered(plan: Plan, session: Session) -> str:
+    from runctl.engine.plan_lines import lines  # noqa: PLC0415 - only when one is shown
+    from runctl.views import plan as plan_view  # noqa: PLC0415 - as above
+
+    return plan_view.render(plan.name, lines(plan), verbose=session.options.verbose, width=_width())
 
 
 def _width() -> int:
@@ -121,24 +142,51 @@ def _width() -> int:
     return shutil.get_terminal_size((100, 24)).columns
 
 
-def _train(plan: Plan, session: Session, *, detach: bool) -> int:
+def apply(plan: Plan, session: Session, *, detach: bool) -> int:
+    """Do what the plan says; the status as ``run`` gives it."""
+    from runctl import api  # noqa: PLC0415
+
+    return follow_started(
+        session,
+        lambda on_start: api.train(
+            session.runtime, plan, detach=detach, on_start=on_start, allow=fallback(session)
+        ),
+        detach=detach,
+    )
+
+
+def follow_started(session: Session, start: Callable[[Callable[[Run], None]], Run], *, detach: bool) -> int:
+    """Run ``start``, which follows a run that it tells of; Ctrl+C after that detaches."""
     from runctl import api  # noqa: PLC0415
 
     started: list[Run] = []
     try:
-        ended = api.train(session.runtime, plan, detach=detach, on_start=started.append)
+        ended = start(started.append)
     except Cancelled:
         if not started:
             raise
-        return detached(started[0], session)
+        return detached(started[-1], session)
     except OSError:  # nobody reads stdout any more, or it cannot be written
         if started:
-            detached(started[0], session)
+            detached(started[-1], session)
         raise
     if detach:
         return _handed_over(ended, session)
     api.raise_for_outcome(session.runtime, ended)
     return 0
+
+
+def fallback(session: Session) -> Callable[[Offer, Offer], bool]:
+    """Asks whether to buy on demand when no spot machine is to be had."""
+
+    def ask(offer: Offer, instead_of: Offer) -> bool:
+        more = offer.price_per_hour - instead_of.price_per_hour
+        return session.confirm(
+            f"No spot machine is to be had. Buy {offer.machine_type} on demand for {offer.price_per_hour} "
+            f"{offer.currency} an hour, {more} more?"
+        )
+
+    return ask
 
 
 def _handed_over(run: Run, session: Session) -> int:

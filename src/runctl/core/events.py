@@ -170,6 +170,16 @@ class RunEnded(Event):
 
 
 @dataclass(frozen=True)
+class RunCost(Event):
+    """What the run has cost so far, as text in ``currency``; ``machines`` as ``engine.cost`` describes them."""
+
+    kind = "run.cost"
+    cost: str
+    currency: str = "USD"
+    machines: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """An error, as ``RunctlError.to_json`` gives it."""
 
@@ -203,6 +213,7 @@ KINDS: dict[str, type[Event]] = {
         CheckpointSeen,
         CheckpointStored,
         RunEnded,
+        RunCost,
         Failed,
     )
 }

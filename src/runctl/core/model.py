@@ -100,6 +100,7 @@ class Resources:
     memory_gb: float | None = None
     disk_gb: float | None = None
     machine_type: str | None = None
+    machine: str = ""  # one that exists, by its id
     spot: bool = False
     fallback: bool = True
     regions: tuple[str, ...] = ()
@@ -121,6 +122,9 @@ class RunSpec:
     script: ProjectPath
     args: tuple[str, ...] = ()
     target: str = "local"
+    keep: bool = False  # the machine outlives the run
+    data: tuple[str, ...] = ()  # addresses to bring to the machine
+    output: str = ""  # where what the script leaves is copied; empty: it stays with the run
     deps: DepsMode = DepsMode.WAIT
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
@@ -152,6 +156,7 @@ class Offer:
     arch: str = ""  # x86_64, arm64
     price_source: str = ""
     image: str = ""  # what it boots from, as its provider names it
+    machine: str = ""  # the id of the machine where it exists already: nothing is bought
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,8 @@ class Run:
     price_per_hour: str = "0"
     code: str = ""  # digest of the code tree
     env_key: str = ""
+    store: str = ""  # URL of the store that remembers the run; empty: its machine alone does
+    machines: tuple[Mapping[str, Any], ...] = ()  # what was leased for it, as ``engine.cost`` reads it
     error: Mapping[str, Any] | None = (
         None  # the agent's {"code", "facts"} when it was not the script that failed
     )
@@ -274,6 +281,8 @@ class Run:
             "price_per_hour": self.price_per_hour,
             "code": self.code,
             "env_key": self.env_key,
+            "store": self.store,
+            "machines": [dict(each) for each in self.machines],
             "error": None if self.error is None else dict(self.error),
         }
 
@@ -302,6 +311,8 @@ def run_from_json(record: Mapping[str, Any]) -> Run:
             price_per_hour=record["price_per_hour"],
             code=record["code"],
             env_key=record["env_key"],
+            store=record.get("store", ""),
+            machines=tuple(record.get("machines", ())),
             error=record.get("error"),
         )
     except (KeyError, ValueError, TypeError) as error:

@@ -50,6 +50,8 @@ class Features:
     spot: bool = False
     notice_seconds: int = 0  # warning before it takes a machine back; 0: none
     boots_agent: bool = False  # its machines run user data, and so begin the run from the store by themselves
+    home: str = ""  # $RUNCTL_HOME on the machines it boots
+    least_billed_seconds: int = 0  # what a machine costs however short it lived
 
 
 class Provider(Protocol):
@@ -64,8 +66,8 @@ class Provider(Protocol):
     def endpoint(self, offer: Offer) -> Endpoint | None:
         """How to reach the machine of ``offer`` if it exists already, so that a plan can ask it; None: it has to be bought."""
 
-    def store(self, offer: Offer) -> str:
-        """The URL of the store that the machine of ``offer`` can reach; empty: it has none, bytes go through the transport."""
+    def store(self) -> str:
+        """The URL of the store its machines can reach; empty: they have none, bytes go through the transport."""
 
     def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
         """Begin a lease tagged with the run; repeating the same purchase returns the same machine.

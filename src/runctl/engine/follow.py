@@ -91,7 +91,7 @@ def _parsed(header: bytes) -> tuple[str, int, int]:
 
 
 class Follower:
-    """Follows one run to its end, across as many connections as it takes."""
+    """Follows one run on its machine to its end, across as many connections as it takes."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Follower:
         while True:
             seen = (self.output, self.events)
             try:
-                self._once(wait=wait, cancel=cancel, more=more)
+                self.once(wait=wait, cancel=cancel, **more)
             except UnreachableError as error:
                 now = self._clock.monotonic()
                 if (self.output, self.events) != seen or not lost_since:
@@ -137,38 +137,54 @@ class Follower:
                 if self.output != seen[0]:
                     more = {}  # where to begin was decided there; from here on we go by offset
                 continue
-            if self._end is not None:
-                self._emit(self._end)
-                self._end = None
-            if not wait or self.status.get("state") == "ended":
+            if not wait or self.ended:
+                self.tell_end()
                 return self.status
 
-    def _once(self, *, wait: bool, cancel: CancelToken, more: dict[str, Any]) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended, as far as was heard."""
+        return self.status.get("state") == "ended"
+
+    def tell_end(self) -> None:
+        """Emit the end of the run, once, when all of its output was."""
+        if self._end is not None:
+            self._emit(self._end)
+            self._end = None
+
+    def end_with(self, end: RunEnded) -> None:
+        """The run has ended as nobody on its machine could say any more."""
+        self._end = end
+
+    def once(
+        self, *, wait: bool, cancel: CancelToken, take: Callable[[Frame], None] | None = None, **more: Any
+    ) -> None:
+        """One connection to the machine, until it ends; ``take`` gets the frames. Raises ``UnreachableError``."""
         request = {"run": self._run_id, "output": self.output, "events": self.events, "wait": wait, **more}
-        reader = FrameReader(self._take)
+        reader = FrameReader(take or self.take)
         done = self._agent.stream("follow", request, reader.feed, cancel=cancel)
         self._agent.raise_refusal("follow", done, bytes(reader.refusal))
 
-    def _take(self, frame: Frame) -> None:
+    def take(self, frame: Frame) -> None:
+        """What one frame says."""
         if frame.kind == "O":
             self._emit(Output(frame.offset, frame.data))
             self.output = frame.offset + len(frame.data)
         elif frame.kind == "E":
             self._on_event_lines(frame.offset, frame.data)
             self.events = frame.offset + len(frame.data)
-            for event in decoded(frame.data):
-                if isinstance(event, RunEnded):
-                    self._end = event  # its last output may still be on the way
-                else:
-                    self._emit(event)
+            self._tell(frame.data)
         elif frame.kind == "N":
-            for event in decoded(frame.data):
-                if isinstance(event, RunEnded):
-                    self._end = event  # its last output may still be on the way
-                else:
-                    self._emit(event)
+            self._tell(frame.data)
         elif frame.kind == "S":
             self.status = json.loads(frame.data)
+
+    def _tell(self, lines: bytes) -> None:
+        for event in decoded(lines):
+            if isinstance(event, RunEnded):
+                self._end = event  # its last output may still be on the way
+            else:
+                self._emit(event)
 
 
 def decoded(lines: bytes) -> list[Event]:

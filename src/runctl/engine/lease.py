@@ -10,11 +10,13 @@ from runctl.core.cancel import limited
 from runctl.core.catalogue import known
 from runctl.core.errors import AccessError, CapacityError, ReleaseOwed, UsageError
 from runctl.core.events import Notice
+from runctl.engine.steps import step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from runctl.core.cancel import CancelToken
+    from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.model import Machine, Offer, Purchase
     from runctl.core.ports import Provider
@@ -52,6 +54,7 @@ def lease(
     *,
     ledger: Ledger,
     emit: Emit,
+    clock: Clock,
     cancel: CancelToken,
     allow: Callable[[Offer, Offer], bool] = _anything,
 ) -> Iterator[Lease]:
@@ -67,13 +70,16 @@ def lease(
         ReleaseOwed: the block ended well but the machine could not be confirmed gone; the debt stands in the ledger.
         Cancelled: before or during the purchase; whatever it became is released by tag, or stays a debt.
     """
-    if not provider.features.costs_money:
+    if not provider.features.costs_money or offers[0].machine:
         yield Lease(provider.acquire(offers[0], purchase, cancel))
         return
     run_id = purchase.run_id
     held: Lease | None = None
     try:
-        held = Lease(_buy(provider, offers, purchase, ledger=ledger, emit=emit, cancel=cancel, allow=allow))
+        with step("acquire", "get a machine", emit=emit, clock=clock) as doing:
+            machine = _buy(provider, offers, purchase, ledger=ledger, emit=emit, cancel=cancel, allow=allow)
+            doing.summary = f"{machine.id}: {offer_words(machine.offer)}"
+        held = Lease(machine)
         yield held
     except BaseException as error:
         if held is None and isinstance(error, REFUSED):

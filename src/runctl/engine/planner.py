@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
 from runctl.core.model import DepsMode
-from runctl.core.quantities import count
+from runctl.core.quantities import count, size
+from runctl.engine.code_store import missing_in_store
+from runctl.engine.lease import offer_words
 from runctl.engine.plan import CodePlan, EnvironmentPlan, LeftOut, Plan, what_is_sent
 from runctl.engine.steps import step
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.model import Endpoint, Offer, RunSpec
-    from runctl.core.ports import Provider
+    from runctl.core.ports import Provider, Store
     from runctl.engine.remote import RemoteAgent
     from runctl.project.dependencies import Dependencies
     from runctl.project.listing import Listing
@@ -42,50 +44,91 @@ class Planner:
 
     provider: Provider
     agent_at: Callable[[Endpoint], RemoteAgent]
-    resume: Callable[[RemoteAgent, str], str]  # a run's name or a path → a checkpoint path on the machine
+    store_at: Callable[[str], Store]
+    resume: Callable[
+        [RemoteAgent | None, str], str | Mapping[str, str]
+    ]  # a run's name or a path → a checkpoint
     emit: Emit
     clock: Clock
     cancel: CancelToken
+    env: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False, default_factory=dict)  # variables nobody may write down
 
-    def make(
-        self, spec: RunSpec, project: Project, *, run_id: str, name: str, secrets: Mapping[str, str]
-    ) -> Plan:
-        """The plan for ``spec``. Writes nothing; safe to repeat. ``secrets`` are variables nobody may write down.
+    def make(self, spec: RunSpec, project: Project, *, run_id: str, name: str) -> Plan:
+        """The plan for ``spec``. Writes nothing; safe to repeat.
 
         Raises:
             CapacityError: no machine satisfies the request.
-            RunctlError: what the machine's agent says, for example ``python-missing``.
+            RunctlError: what the machine's agent says, for example ``python-missing``; what the store says.
         """
-        offer = self._offer(spec)
+        offers = self.offers(spec)
+        endpoint = self.provider.endpoint(offers[0])
+        if endpoint is not None:
+            facts, resume_from = self._ask_machine(endpoint, spec, project)
+            store = ""
+        elif self.provider.features.boots_agent:
+            store = self.provider.store()
+            facts, resume_from = self._ask_store(store, offers[0], spec, project)
+        else:
+            raise known("machine-not-there", target=spec.target)
         request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
-        with step("probe", "ask the machine", emit=self.emit, clock=self.clock) as doing:
-            endpoint = self.provider.endpoint(offer)
-            if endpoint is None:
-                raise known("machine-not-there", target=spec.target)
-            agent = self.agent_at(endpoint)
-            facts = self._probe(agent, project.snapshot, request)
-            resume_from = None if spec.resume is None else self.resume(agent, spec.resume)
-            doing.summary = f"{facts['hostname']}: {_lacking(len(facts['missing']))}"
         return Plan(
             run_id=run_id,
             name=name,
             spec=spec,
-            offer=offer,
+            offers=offers,
             exclusive=self.provider.features.exclusive and not spec.share,
             machine={key: value for key, value in facts.items() if key not in ("missing", "environment")},
             code=self._code(project, tuple(facts["missing"])),
             environment=self._environment(spec, project.dependencies, request, facts),
-            variables={**spec.env, **secrets},
-            secret_variables=tuple(secrets),
+            store=store,
+            buys=endpoint is None,
+            variables={**spec.env, **self.secrets},
+            secret_variables=tuple(self.secrets),
             resume_from=resume_from,
             warnings=self._warnings(project, facts),
         )
 
-    def _offer(self, spec: RunSpec) -> Offer:
-        offers = self.provider.offers(spec.resources, self.cancel)
-        if not offers:
-            raise known("no-offer", target=spec.target)
-        return offers[0]
+    def offers(self, spec: RunSpec) -> tuple[Offer, ...]:
+        """What could be bought for ``spec``, in the order to try. Raises ``CapacityError``."""
+        with step("offers", "look for machines", emit=self.emit, clock=self.clock) as doing:
+            offers = tuple(self.provider.offers(spec.resources, self.cancel))
+            if not offers:
+                raise known("no-offer", target=spec.target)
+            doing.summary = f"{count(len(offers), 'offers')}; {offer_words(offers[0])}"
+            doing.skipped = not self.provider.features.costs_money
+        return offers
+
+    def _ask_machine(
+        self, endpoint: Endpoint, spec: RunSpec, project: Project
+    ) -> tuple[dict[str, Any], str | Mapping[str, str] | None]:
+        request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
+        with step("probe", "ask the machine", emit=self.emit, clock=self.clock) as doing:
+            agent = self.agent_at(endpoint)
+            facts = self._probe(agent, project.snapshot, request)
+            check_resources(spec, facts)
+            resume_from = None if spec.resume is None else self.resume(agent, spec.resume)
+            doing.summary = f"{facts['hostname']}: {_lacking(len(facts['missing']))}"
+        return facts, resume_from
+
+    def _ask_store(
+        self, url: str, offer: Offer, spec: RunSpec, project: Project
+    ) -> tuple[dict[str, Any], str | Mapping[str, str] | None]:
+        with step("probe", "ask the store", emit=self.emit, clock=self.clock) as doing:
+            missing = missing_in_store(project.snapshot, self.store_at(url), env=self.env, cancel=self.cancel)
+            resume_from = None if spec.resume is None else self.resume(None, spec.resume)
+            doing.summary = f"{url}: {_lacking(len(missing))}"
+        facts = {
+            "home": self.provider.features.home,
+            "cpus": offer.cpus,
+            "memory_bytes": int(offer.memory_gb * 2**30),
+            "gpus": [{"name": offer.gpu, "memory_bytes": None}] * offer.gpus,
+            "platform": f"linux-{offer.arch}",
+            "active": [],
+            "missing": missing,
+            "environment": None,
+        }
+        return facts, resume_from
 
     def _probe(
         self, agent: RemoteAgent, snapshot: Snapshot, request: Mapping[str, Any] | None
@@ -115,8 +158,8 @@ class Planner:
         found = facts["environment"]
         why = "--deps skip" if spec.deps is DepsMode.SKIP else dependencies.why
         plan = EnvironmentPlan(request=request, why=why, mode=spec.deps)
-        if found is None:
-            return replace(plan, request=None)
+        if found is None:  # nothing to install, or a machine that has to be bought before it can be asked
+            return plan
         return replace(
             plan,
             key=found["key"],
@@ -134,8 +177,26 @@ class Planner:
             out.append(f"also running on this machine: {', '.join(active)}; they share its cores and memory")
         need, free = project.snapshot.bytes, facts.get("disk_free_bytes") or 0
         if free and free < need * 2:
-            out.append(f"only {free} bytes are free on the machine; the code alone takes {need}")
+            out.append(f"only {size(free)} are free on the machine; the code alone takes {size(need)}")
         return tuple(out)
+
+
+def check_resources(spec: RunSpec, facts: Mapping[str, Any]) -> None:
+    """Raise ``machine-too-small`` where a machine that is there has less than ``spec`` asks for. Pure."""
+    need = spec.resources
+    has_gpus = [gpu["name"] for gpu in facts["gpus"]]
+    fitting = [name for name in has_gpus if need.gpu and need.gpu.lower() in name.lower()]
+    lacks = []
+    if need.gpu and len(fitting) < need.gpus:
+        lacks.append(f"{need.gpus} x {need.gpu} wanted, it has {', '.join(has_gpus) or 'no GPU'}")
+    if need.cpus and facts["cpus"] < need.cpus:
+        lacks.append(f"{need.cpus} cores wanted, it has {facts['cpus']}")
+    if need.memory_gb and facts["memory_bytes"] < need.memory_gb * 2**30:
+        lacks.append(f"{need.memory_gb:g} GiB memory wanted, it has {size(facts['memory_bytes'])}")
+    if need.disk_gb and facts["disk_free_bytes"] < need.disk_gb * 2**30:
+        lacks.append(f"{need.disk_gb:g} GiB disk wanted, {size(facts['disk_free_bytes'])} are free")
+    if lacks:
+        raise known("machine-too-small", target=spec.target, detail="; ".join(lacks))
 
 
 def _lacking(missing: int) -> str:

@@ -166,6 +166,15 @@ _ALL = (
         flag="--no-fallback",
     ),
     Setting(
+        "max_attempts",
+        "number",
+        5.0,
+        "How many machines a run may take, one after the other, when its provider takes them back.",
+        "max_attempts = 10",
+        "--max-attempts",
+        minimum=1,
+    ),
+    Setting(
         "machine",
         "text",
         "",

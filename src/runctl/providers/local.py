@@ -36,7 +36,7 @@ class LocalProvider:
         """This machine, with the interpreter that runs runctl itself to run the agent."""
         return Endpoint("local", python=sys.executable, home=self._env.get("RUNCTL_HOME", ""))
 
-    def store(self, offer: Offer) -> str:  # noqa: ARG002
+    def store(self) -> str:
         """None: the run's folder is here."""
         return ""
 

@@ -37,7 +37,7 @@ class FakeCloud:
         """Nothing exists before it is bought."""
         return None
 
-    def store(self, offer: Offer) -> str:  # noqa: ARG002
+    def store(self) -> str:
         """Its machines reach no store."""
         return ""
 

@@ -46,33 +46,22 @@ class Line(Protocol):
         """What there is to know about it; may be empty."""
 
 
-class Planned(Protocol):
-    """A plan, as far as it is shown."""
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-
-    def lines(self) -> Sequence[Line]:
-        """Everything apply will do."""
-
-
 def render(
-    plan: Planned,
+    name: str,
+    lines: Sequence[Line],
     *,
     width: int = 80,
     verbose: bool = False,
     style: Style | None = None,
     sections: Sequence[tuple[str, str, str]] = _SECTIONS,
 ) -> str:
-    """The plan in sections, without a line break at the end.
+    """The plan of the run called ``name`` in sections, without a line break at the end.
 
     Paths and commands are never cut, so that they can be copied. Lists of files sent and left out stop after ``FEW``
     and say how many more there are, unless ``verbose``.
     """
     style = style or Style(color=False)
-    lines = plan.lines()
-    out = [f"Plan for {style.paint(text.safe(plan.name), 'bold')}"]
+    out = [f"Plan for {style.paint(text.safe(name), 'bold')}"]
     for symbol, heading, look in sections:
         section = [line for line in lines if line.symbol == symbol]
         if section:

@@ -37,6 +37,7 @@ class Step:
     heard: float = 0.0  # when the last event came
     seconds: float = 0.0  # as the event said, once it has ended
     summary: str = ""  # of a failed step: what failed
+    over: float = 0.0  # when it ended, seconds since the epoch by the clock of where it ran
     samples: deque[tuple[float, int]] = field(default_factory=deque)
 
     def progress(self, event: events.StepProgress, now: float) -> None:
@@ -104,8 +105,10 @@ class Steps:
         """The steps that have not ended."""
         return [step for step in self if step.state == "running"]
 
-    def apply(self, event: events.Event, now: float) -> Step | None:
+    def apply(self, event: events.Event, now: float, at: float = 0.0) -> Step | None:
         """Take in an event; the step it is about, or None when it is about none.
+
+        ``at`` is when it happened, seconds since the epoch, by the clock of where it happened.
 
         Events of a step whose start was not seen (a client that attached late) begin it. A step that starts again
         (a retry) keeps its place.
@@ -123,10 +126,12 @@ class Steps:
                 step = self._named(name, now)
                 state = "skipped" if event.skipped else "warned" if event.warned else "done"
                 step.end(state, event.seconds, event.summary, now)
+                step.over = at
                 return step
             case events.StepFailed(step=name):
                 step = self._named(name, now)
                 step.end("failed", event.seconds, event.what, now)
+                step.over = at
                 return step
         return None
 

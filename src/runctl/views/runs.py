@@ -146,6 +146,13 @@ def _step(step: StepTime) -> tuple[str, str, str, str]:
 
 
 def _price(record: Mapping[str, Any]) -> str:
+    if record.get("machines"):
+        from datetime import UTC, datetime  # noqa: PLC0415 - only for a run that costs
+
+        from runctl.engine.cost import cost  # noqa: PLC0415 - as above
+
+        spent = cost(record["machines"], now=datetime.now(UTC))
+        return f"{record['price_per_hour']} an hour, {spent} in all"
     return "free" if float(record["price_per_hour"] or 0) == 0 else f"{record['price_per_hour']} an hour"
 
 

@@ -65,6 +65,7 @@ class Spoken(ABC):
         self._steps = Steps()
         self._checkpoints: list[events.CheckpointSeen] = []
         self._ended: events.RunEnded | None = None
+        self._cost: events.RunCost | None = None
         self._shown: set[tuple[str, str]] = set()
 
     def emit(self, event: events.Event) -> None:
@@ -81,12 +82,14 @@ class Spoken(ABC):
                 self.run = name_in(plan) or self.run
             case events.RunEnded():
                 self._ended = event  # said at the end: the last of the output may still be on its way
+            case events.RunCost():
+                self._cost = event
             case events.Failed(error=error):
                 self._show_error(in_words(error), traceback=None)
             case _:
                 if isinstance(event, events.CheckpointSeen):
                     self._checkpoints.append(event)
-                step = self._steps.apply(event, self._clock() - self._age(event))
+                step = self._steps.apply(event, self._clock() - self._age(event), self._at(event))
                 if step is not None:
                     self._step(step, event)
                 elif line := self._remark(event):
@@ -114,6 +117,11 @@ class Spoken(ABC):
         then = text.seconds(event.ts)
         age = 0.0 if then is None else self._now() - then
         return age if age > 2 else 0.0
+
+    def _at(self, event: events.Event) -> float:
+        """When an event happened, seconds since the epoch, by the clock of where it happened."""
+        then = text.seconds(event.ts) if event.ts else None
+        return self._now() if then is None else then
 
     def _output(self, event: events.Output) -> None:
         self._streams.output(event.data)
@@ -152,6 +160,7 @@ class Spoken(ABC):
             run=self.run,
             steps=self._steps,
             checkpoints=self._checkpoints,
+            cost=self._cost,
             width=self._columns(),
             style=self._style,
         )

@@ -9,7 +9,7 @@ from runctl.views import text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runctl.core.events import CheckpointSeen, RunEnded
+    from runctl.core.events import CheckpointSeen, RunCost, RunEnded
     from runctl.views.progress import Step
     from runctl.views.style import Style
 
@@ -25,6 +25,7 @@ def closing(
     run: str,
     steps: Iterable[Step],
     checkpoints: Sequence[CheckpointSeen],
+    cost: RunCost | None = None,
     width: int,
     style: Style,
 ) -> str:
@@ -42,20 +43,57 @@ def closing(
             lines.append(f"  {fact}")
             used = 2 + text.cells(fact)
     room = width - (_NARROW_INDENT if width < _NARROW else _INDENT)
-    spent = [
-        f"{text.safe(step.title)} {text.brief(step.seconds)}"
-        for step in steps
-        if step.state in ("done", "warned", "failed") and step.seconds >= _NOTICED
+    noticed = [
+        step for step in steps if step.state in ("done", "warned", "failed") and step.seconds >= _NOTICED
+    ]
+    behind = hidden(noticed)
+    spent = [_took(step) for step in noticed if step.name not in behind]
+    beside = [
+        f"{_took(step)} behind {text.safe(behind[step.name])}" for step in noticed if step.name in behind
     ]
     for label, body in (
         ("because", text.wrap(text.safe(ended.reason), room)),
         ("time", _flow(spent, room)),
+        ("hidden", _flow(beside, room)),
+        ("cost", _cost(cost, room)),
         ("checkpoints", _checkpoints(checkpoints, room)),
         ("killed", [text.safe(f"{one.get('pid')} {one.get('command')}") for one in ended.killed]),
         ("next", _next(ended, run, kept=bool(checkpoints)) if run else []),
     ):
         lines += _section(label, body, narrow=width < _NARROW, style=style)
     return "\n".join(lines)
+
+
+def _took(step: Step) -> str:
+    return f"{text.safe(step.title)} {text.brief(step.seconds)}"
+
+
+def hidden(steps: Sequence[Step]) -> dict[str, str]:
+    """Steps that took no time of their own because a longer one went on all the while: name → title of that one.
+
+    Only steps of one side are compared: two machines have two clocks.
+    """
+    found = {}
+    for step in steps:
+        for other in steps:
+            early = (step.over - step.seconds) - (other.over - other.seconds)
+            late = other.over - step.over
+            inside = other.seconds > step.seconds and min(early, late) > -_NOTICED
+            if inside and other is not step and other.where == step.where:
+                found[step.name] = other.title
+                break
+    return found
+
+
+def _cost(cost: RunCost | None, room: int) -> list[str]:
+    """The sum, and what each machine was."""
+    if cost is None:
+        return []
+    said = [
+        f"{each['type']} {'spot' if each['spot'] else 'on demand'} in {each['place']}, {each['price_per_hour']} an hour"
+        for each in cost.machines
+    ]
+    return _flow([text.safe(f"{cost.cost} {cost.currency}"), *map(text.safe, said)], room)
 
 
 def _exit(ended: RunEnded) -> str:

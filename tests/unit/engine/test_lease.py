@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from runctl.core.cancel import CancelToken
 from runctl.core.catalogue import known
-from runctl.core.errors import Cancelled, CapacityError, ReleaseOwed
+from runctl.core.errors import AccessError, Cancelled, CapacityError, ReleaseOwed
 from runctl.core.events import Event, Notice
 from runctl.core.model import Machine, Offer, Purchase, Resources
 from runctl.engine.lease import lease, settle
@@ -35,6 +36,7 @@ class Bench:
             Purchase(run),
             ledger=self.ledger,
             emit=self.events.append,
+            clock=FakeClock(),
             cancel=self.cancel,
         )
 
@@ -168,7 +170,9 @@ cloud = FakeCloud()
 cloud.during_acquire = lambda machine: os.kill(os.getpid(), 9)
 ledger = Ledger(Path({str(tmp_path / "ledger.jsonl")!r}), SystemClock())
 offers = cloud.offers(Resources(), CancelToken())
-with lease(cloud, offers, Purchase("run-9"), ledger=ledger, emit=print, cancel=CancelToken()):
+with lease(
+    cloud, offers, Purchase("run-9"), ledger=ledger, emit=print, clock=SystemClock(), cancel=CancelToken()
+):
     pass
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
@@ -190,7 +194,15 @@ def test_a_free_machine_writes_no_debt(tmp_path: Path) -> None:
     cancel = CancelToken()
     local = LocalProvider(surroundings())
     offers = local.offers(Resources(), cancel)
-    with lease(local, offers, Purchase("r"), ledger=ledger, emit=lambda event: None, cancel=cancel) as held:
+    with lease(
+        local,
+        offers,
+        Purchase("r"),
+        ledger=ledger,
+        emit=lambda event: None,
+        clock=FakeClock(),
+        cancel=cancel,
+    ) as held:
         assert held.machine.id == "local"
     assert not (tmp_path / "ledger.jsonl").exists()
 
@@ -202,3 +214,82 @@ def test_a_ledger_that_cannot_be_written_stops_the_purchase(bench: Bench, tmp_pa
         pass
     assert getattr(caught.value, "code", "") == "state-unwritable"
     assert not bench.cloud.alive
+
+
+def walk(bench: Bench, refusals: dict[str, Exception], *, allow: bool = True):
+    """A lease over three offers; those named in ``refusals`` are refused so. Yields what was tried."""
+    offers = [
+        Offer("fake", kind, "here", Decimal(price), spot=spot)
+        for kind, price, spot in (("a", "1", True), ("b", "2", True), ("c", "3", False))
+    ]
+    tried: list[str] = []
+    acquire = bench.cloud.acquire
+
+    def refuse(offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
+        tried.append(offer.machine_type)
+        if offer.machine_type in refusals:
+            raise refusals[offer.machine_type]
+        return acquire(offer, purchase, cancel)
+
+    bench.cloud.acquire = refuse  # type: ignore[method-assign]
+    asked: list[tuple[str, str]] = []
+
+    def ask(offer: Offer, instead_of: Offer) -> bool:
+        asked.append((offer.machine_type, instead_of.machine_type))
+        return allow
+
+    held = lease(
+        bench.cloud,
+        offers,
+        Purchase("run-1"),
+        ledger=bench.ledger,
+        emit=bench.events.append,
+        clock=FakeClock(),
+        cancel=bench.cancel,
+        allow=ask,
+    )
+    return held, tried, asked
+
+
+NONE_LEFT = known("no-capacity", tried="a", detail="none left")
+
+
+def test_an_offer_without_capacity_gives_way_to_the_next_and_that_is_said(bench: Bench) -> None:
+    held, tried, asked = walk(bench, {"a": NONE_LEFT})
+    with held as got:
+        assert got.machine.offer.machine_type == "b"
+        assert bench.owed == ["run-1"]
+    assert (tried, asked, bench.owed) == (["a", "b"], [], [])
+    assert any(isinstance(event, Notice) and "trying b" in event.text for event in bench.events)
+
+
+def test_on_demand_instead_of_spot_is_asked_for(bench: Bench) -> None:
+    held, tried, asked = walk(bench, {"a": NONE_LEFT, "b": NONE_LEFT})
+    with held as got:
+        assert got.machine.offer.machine_type == "c"
+    assert (tried, asked) == (["a", "b", "c"], [("c", "a")])
+    held, tried, _ = walk(bench, {"a": NONE_LEFT, "b": NONE_LEFT}, allow=False)
+    with pytest.raises(CapacityError) as caught, held:
+        pass
+    assert caught.value.code == "no-capacity"
+    assert tried == ["a", "b"]
+    assert bench.owed == []
+
+
+def test_capacity_nowhere_is_one_error_that_names_what_was_tried(bench: Bench) -> None:
+    held, tried, _ = walk(bench, dict.fromkeys("abc", NONE_LEFT))
+    with pytest.raises(CapacityError) as caught, held:
+        pass
+    assert tried == ["a", "b", "c"]
+    assert all(kind in str(caught.value.context["tried"]) for kind in "abc")
+    assert bench.owed == []
+
+
+def test_a_quota_or_a_missing_right_is_not_walked_past(bench: Bench) -> None:
+    quota = CapacityError("quota", what="your limit is 0", transient=False)
+    for refusal in (quota, AccessError("access", what="not allowed")):
+        held, tried, _ = walk(bench, {"a": refusal})
+        with pytest.raises(type(refusal)), held:
+            pass
+        assert tried == ["a"]
+        assert bench.owed == []

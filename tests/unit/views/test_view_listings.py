@@ -93,7 +93,7 @@ PLAN = Planned(
 
 
 def test_the_plan_in_sections():
-    assert plan.render(PLAN, width=80) == "\n".join(
+    assert plan.render(PLAN.name, PLAN.lines(), width=80) == "\n".join(
         [
             "Plan for brave-otter-7k2m",
             "",
@@ -130,14 +130,14 @@ def test_the_plan_in_sections():
 
 
 def test_verbose_lists_every_file():
-    shown = plan.render(PLAN, verbose=True)
+    shown = plan.render(PLAN.name, PLAN.lines(), verbose=True)
     assert "src/part_9.py" in shown
     assert "more" not in shown
-    assert "src/part_9.py" not in plan.render(PLAN)
+    assert "src/part_9.py" not in plan.render(PLAN.name, PLAN.lines())
 
 
 def test_a_plan_at_forty_columns_cuts_nothing_and_wraps_details():
-    shown = plan.render(PLAN, width=40)
+    shown = plan.render(PLAN.name, PLAN.lines(), width=40)
     for line in PLAN.content[:6]:
         assert line.what in shown
     details = [line for line in shown.splitlines() if line.startswith("      ") and "0123456789" not in line]

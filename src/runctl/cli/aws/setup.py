@@ -96,7 +96,9 @@ def _show(plan: SetupPlan, session: Session) -> None:
     from runctl.cli.output import out_style, out_width  # noqa: PLC0415 - only when one is shown
     from runctl.views.plan import CHANGES, render  # noqa: PLC0415
 
-    session.out(render(plan, width=out_width() or 100, style=out_style(session), sections=CHANGES) + "\n")
+    width = out_width() or 100
+    shown = render(plan.name, plan.lines(), width=width, style=out_style(session), sections=CHANGES)
+    session.out(shown + "\n")
 
 
 def _ended(plan: SetupPlan, session: Session, *, applied: bool) -> int:

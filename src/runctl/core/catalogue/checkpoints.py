@@ -60,4 +60,14 @@ ENTRIES = {
             "after they were written. `runctl train --resume` never picks a file whose structure is damaged."
         ),
     ),
+    "resume-needs-run": Known(
+        errors.UsageError,
+        what="a new machine cannot resume from {path}",
+        why="it can only reach what is in the store, and that is the checkpoints of runs that had one",
+        fix=("  runctl runs --all", "  runctl train SCRIPT --on aws --resume RUN"),
+        explain=(
+            "A machine that is bought for a run reads its checkpoint from the store. A path on this or another machine, "
+            "or a run that ran without a store, is out of its reach. Name a run that ran there."
+        ),
+    ),
 }

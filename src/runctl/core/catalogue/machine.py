@@ -254,14 +254,27 @@ ENTRIES = {
             "supervisor. It did not. Look at `runctl runs`: if the run is not there, nothing was started."
         ),
     ),
+    "machine-too-small": Known(
+        errors.CapacityError,
+        what="the machine of target {target} has less than was asked for",
+        why="{detail}",
+        fix=(
+            "ask for less, or for a target that sells machines:",
+            "  runctl train SCRIPT --on aws --gpu A10G",
+        ),
+        explain=(
+            "--gpu, --cpus, --memory and --disk are promises the run may count on. A machine that is there already "
+            "either keeps them or does not; runctl does not start a run that would find less than it asked for."
+        ),
+    ),
     "machine-not-there": Known(
         errors.UsageError,
         what="the machine of target {target} does not exist yet",
         why="a plan asks the machine what it has, and this target would have to buy one first",
         fix=("  runctl train --on local SCRIPT",),
         explain=(
-            "This version plans for machines that are there: this one. A provider plug-in has to say how its machine "
-            "is reached (`Provider.endpoint`) before a plan is made."
+            "A provider whose machines cannot begin a run by themselves at boot (`features.boots_agent`) has to say how "
+            "its machine is reached (`Provider.endpoint`) before a plan is made."
         ),
     ),
     "no-offer": Known(

@@ -104,4 +104,42 @@ ENTRIES = {
             "files in runs/ of that folder and can be read by eye."
         ),
     ),
+    "run-has-no-store": Known(
+        errors.UsageError,
+        what="{run} cannot be resumed on another machine",
+        why="its code and checkpoints are on its machine only; it ran without a store",
+        fix=("  runctl train SCRIPT --resume {run}",),
+        explain=(
+            "`runctl resume` buys another machine for the same run: same code, same command, from the newest "
+            "checkpoint. That needs a store, which runs on AWS have. A run on this machine is continued by a new run."
+        ),
+    ),
+    "run-not-begun": Known(
+        errors.UsageError,
+        what="{run} never began",
+        why="the client that started it ended before all that a machine needs was in the store",
+        fix=("  runctl clean", "  runctl train {script}"),
+        explain=(
+            "A run begins when its request is in the store; before that nothing of it can be taken up again. A machine "
+            "may have been bought for it: `runctl clean` gives it back, and it would shut itself down within the lease "
+            "time otherwise."
+        ),
+    ),
+    "plan-drifted": Known(
+        errors.UsageError,
+        what="the plan no longer holds",
+        why="{detail}",
+        fix=("make it anew and look at it:", "  runctl plan {script} -o plan.json"),
+        explain=(
+            "`runctl apply` does exactly what a saved plan says. The code, the dependencies or the price have changed "
+            "since, so it did nothing."
+        ),
+    ),
+    "plan-unreadable": Known(
+        errors.UsageError,
+        what="{path} is not a plan of this version",
+        why="{detail}",
+        fix=("  runctl plan SCRIPT -o plan.json",),
+        explain="`runctl apply` reads what `runctl plan -o FILE` wrote.",
+    ),
 }

@@ -23,6 +23,7 @@ from runctl.providers.aws.market import Market
 from runctl.providers.aws.offers import ForSale, compose
 from runctl.providers.aws.regions import RegionsUsed
 from runctl.providers.aws.request import Account
+from runctl.providers.aws.tags import HOME
 from runctl.providers.aws.types import fitting, words
 
 if TYPE_CHECKING:
@@ -41,7 +42,15 @@ class AwsProvider:
     """Leases EC2 instances in the regions that the settings allow. Nothing is asked of AWS before a method needs it."""
 
     name = "aws"
-    features = Features(costs_money=True, exclusive=True, spot=True, notice_seconds=120, boots_agent=True)
+    features = Features(
+        costs_money=True,
+        exclusive=True,
+        spot=True,
+        notice_seconds=120,
+        boots_agent=True,
+        home=HOME,
+        least_billed_seconds=60,  # AWS bills Linux by the second, a minute at least
+    )
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
@@ -160,7 +169,7 @@ class AwsProvider:
         """Nothing exists before it is bought."""
         return None
 
-    def store(self, offer: Offer) -> str:  # noqa: ARG002 - one bucket serves the machines of all regions
+    def store(self) -> str:
         """The bucket of the settings, or ``runctl-ACCOUNT-REGION`` in the home region. May ask who calls."""
         prefix = str(self._around.setting("aws.prefix")).strip("/")
         bucket = str(self._around.setting("aws.bucket"))

@@ -1,0 +1,187 @@
+"""Decide: ``make_plan``. Reads the project, the provider, the machine or the store; writes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runctl.core.catalogue import known
+from runctl.core.model import DepsMode, Limits, Resources, RunSpec
+from runctl.core.quantities import count
+from runctl.engine import names
+from runctl.engine.planner import Planner, Project
+from runctl.engine.records import timestamp
+from runctl.engine.resume import newest, newest_stored
+from runctl.engine.steps import step
+from runctl.project import dependencies, files, snapshot
+from runctl.project.memory import ScanMemory
+from runctl.project.script import resolve_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from runctl.api.runtime import Runtime
+    from runctl.core.events import Event
+    from runctl.core.model import ProjectPath
+    from runctl.engine.plan import Plan
+    from runctl.engine.remote import RemoteAgent
+    from runctl.project.config import Config
+    from runctl.project.root import Root
+
+
+def make_plan(
+    rt: Runtime,
+    script: str,
+    *,
+    args: Sequence[str] = (),
+    cwd: Path | None = None,
+    resume: str | None = None,
+    dry: bool = True,
+) -> Plan:
+    """Decide what ``train`` would do. Changes nothing, here or on the machine; safe to repeat.
+
+    Args:
+        script: a path as the user typed it, relative to ``cwd``.
+        args: the script's own arguments.
+        resume: a run (name, id, unique prefix) or a checkpoint's path on the machine.
+        dry: not even what a provider answered may be remembered on this computer.
+
+    Raises:
+        UsageError: the script, the project or the settings are wrong.
+    """
+    told: list[Event] = []
+
+    def tell(event: Event) -> None:
+        told.append(replace(event, ts=timestamp(rt.clock.now())))
+        caller.emit(event)
+
+    caller, rt = rt, replace(rt, emit=tell)  # what happens while planning belongs to the run's record, too
+    found = resolve_script(script, cwd=cwd or Path.cwd(), root=None)
+    spec = _spec(rt.config, found.path, args, resume)
+    secrets = handed_over(rt, rt.config.items("env_from"))
+    run_id, name = names.fresh(now=rt.clock.now().timestamp(), random=os.urandom)
+    project = read_project(rt, found.root, found.path)
+    plan = planner(rt, spec.target, secrets, dry=dry).make(spec, project, run_id=run_id, name=name)
+    return replace(plan, told=tuple(told))
+
+
+def planner(rt: Runtime, target: str, secrets: Mapping[str, str], *, dry: bool) -> Planner:
+    """What makes plans for ``target``."""
+    return Planner(
+        provider=rt.provider(target, read_only=dry),
+        agent_at=lambda endpoint: rt.agent(endpoint, keep=False),
+        store_at=lambda url: rt.store(url, read_only=True),
+        resume=lambda agent, reference: _resume_from(rt, agent, reference),
+        emit=rt.emit,
+        clock=rt.clock,
+        cancel=rt.cancel,
+        env=rt.env,
+        secrets=secrets,
+    )
+
+
+def _resources(settings: Config) -> Resources:
+    """What the settings ask of a machine. Raises ``usage`` for a number of GPUs that is none."""
+    gpu, _, number = settings.text("gpu").partition(":")
+    if number and not (number.isdigit() and int(number)):
+        raise known(
+            "usage", why=f"--gpu {settings.text('gpu')} needs a number of GPUs after the colon: A10G:2"
+        )
+    cpus = settings.number("cpus")
+    region = settings.text("aws.region")
+    return Resources(
+        gpu=gpu or None,
+        gpus=int(number or 1),
+        cpus=None if cpus is None else int(cpus),
+        memory_gb=settings.number("memory"),
+        disk_gb=settings.number("disk"),
+        machine_type=settings.text("instance_type") or None,
+        machine=settings.text("machine"),
+        spot=settings.flag("spot"),
+        fallback=not settings.flag("no_fallback"),
+        regions=((region,) if region else ()) + settings.items("aws.regions"),
+        image=settings.text("aws.image"),
+    )
+
+
+def _spec(settings: Config, script: ProjectPath, args: Sequence[str], resume: str | None) -> RunSpec:
+    return RunSpec(
+        script=script,
+        args=tuple(args),
+        target=settings.text("target"),
+        keep=settings.flag("keep_machine"),
+        data=settings.items("data"),
+        output=settings.text("output"),
+        resources=_resources(settings),
+        deps=DepsMode(settings.text("deps")),
+        limits=Limits(settings.number("max_hours"), settings.number("grace_seconds") or 0.0),
+        env=settings.table("env"),
+        resume=resume,
+        share=settings.flag("share"),
+    )
+
+
+def handed_over(rt: Runtime, wanted: Iterable[str]) -> dict[str, str]:
+    """The variables ``wanted``, from the caller's environment; raises ``variable-unset``."""
+    unset = [name for name in wanted if name not in rt.env]
+    if unset:
+        raise known("variable-unset", names=", ".join(unset), origin=rt.config.origin("env_from"))
+    return {name: rt.env[name] for name in wanted}
+
+
+def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
+    """List, hash and understand the user's directory. Reads only.
+
+    Raises:
+        UsageError: something in it cannot be read, or the script would not travel.
+        Cancelled: the token was set.
+    """
+    settings = rt.config
+    with step("scan", "read the project", emit=rt.emit, clock=rt.clock) as doing:
+        memory = ScanMemory.load(root.path, env=rt.env)
+        listing = files.list_files(
+            root,
+            include=settings.items("include"),
+            exclude=settings.items("exclude"),
+            secrets_allowed=settings.items("secrets"),
+            script=script,
+            env=rt.env,
+            memory=memory,
+        )
+        taken = snapshot.take(
+            root,
+            listing,
+            memory=memory,
+            cancel=rt.cancel,
+            on_progress=lambda done, total, item: doing.progress(done, total, unit="files", item=item),
+        )
+        found = dependencies.find(
+            root.path,
+            script,
+            {entry["path"] for entry in taken.entries},
+            python=settings.text("python"),
+            installer=settings.text("installer"),
+        )
+        doing.summary = f"{count(taken.files, 'files')}, {taken.hashed} read, {taken.reused} unchanged"
+    return Project(root, listing, taken, found)
+
+
+def _resume_from(rt: Runtime, agent: RemoteAgent | None, reference: str) -> str | Mapping[str, str]:
+    """A run's newest complete checkpoint, or a checkpoint named by its path on the machine.
+
+    Where the machine has still to be bought (``agent`` None) it is one in the run's store.
+    """
+    if "/" in reference:
+        if agent is None:
+            raise known("resume-needs-run", path=reference)
+        request = {"path": os.path.abspath(os.path.expanduser(reference))}
+        return newest(agent.call("checkpoints", request, cancel=rt.cancel), run=reference)
+    with rt.index(read_only=True) as index:
+        run = index.get(reference)
+    if agent is None:
+        if not run.store:
+            raise known("resume-needs-run", path=reference)
+        return newest_stored(rt.store(run.store, read_only=True), run, cancel=rt.cancel)
+    return newest(agent.call("checkpoints", {"run": run.id}, cancel=rt.cancel), run=run.name)

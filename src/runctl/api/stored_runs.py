@@ -1,0 +1,151 @@
+"""Runs that their store remembers: watched, ended and looked at whether their machine answers or not."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from runctl.core.cancel import together
+from runctl.core.errors import AccessError, RunctlError, UnreachableError, UsageError
+from runctl.core.events import Output
+from runctl.core.model import RunState, run_from_json
+from runctl.engine.follow import Follower
+from runctl.engine.follow_both import FollowBoth, preempted
+from runctl.engine.observe import absorb
+from runctl.engine.store_reader import EVENTS, OUTPUT, StoreReader, tail_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from runctl.api.runtime import Runtime
+    from runctl.core.model import Run
+    from runctl.engine.records import Recorder
+
+SEE_AT_ONCE = 8  # stores or objects asked side by side
+FOLLOW_POLL = 1.0  # seconds between two looks at the output of a run whose machine does not answer
+RECORDS = "records/"
+
+
+def reader(rt: Runtime, run: Run) -> StoreReader:
+    """The store's side of the run's latest attempt."""
+    return StoreReader(rt.store(run.store), run.id, run.attempt)
+
+
+def follow(rt: Runtime, run: Run, recorder: Recorder) -> dict[str, Any]:
+    """Emit output and events of the run until its attempt has ended; its last status."""
+    follower = Follower(
+        rt.agent(run.endpoint, emit=recorder),
+        run.id,
+        emit=rt.emit,
+        clock=rt.clock,
+        on_event_lines=recorder.machine,
+    )
+    both = FollowBoth(follower, reader(rt, run), gone=lambda: gone(rt, run), clock=rt.clock)
+    return both.follow(cancel=rt.cancel)
+
+
+def gone(rt: Runtime, run: Run) -> str | None:
+    """Why the run's machine is no more, by its provider's word; None while it exists, or when nobody can tell."""
+    if not run.machine:
+        return "its machine was never bought"
+    try:
+        found = [each for each in rt.provider(run.provider).machines(rt.cancel) if each.id == run.machine]
+    except RunctlError:
+        return None
+    alive = [each for each in found if each.state in ("pending", "running")]
+    if alive:
+        return None
+    told = found[0].notes.get("reason", "") if found else ""
+    return f"the machine {run.machine} is gone{': ' + told if told else ''}"
+
+
+def status(rt: Runtime, run: Run) -> dict[str, Any] | None:
+    """How the run stands by its store, and its provider where the machine can no longer say; None: not begun yet."""
+    found = reader(rt, run).json("status.json", rt.cancel)
+    if found is not None and found["state"] == RunState.ENDED:
+        return found
+    reason = gone(rt, run)
+    if reason is None:
+        return found
+    return preempted({"run": run.id, "attempt": run.attempt, **(found or {})}, reason)
+
+
+def refreshed(rt: Runtime, runs: Iterable[Run]) -> list[Run]:
+    """The runs as they stand now, asked side by side."""
+    waiting = list(runs)
+    answers: dict[str, Run] = {}
+
+    def ask(mine: list[Run]) -> None:
+        for run in mine:
+            found = status(rt, run)
+            answers[run.id] = run if found is None else absorb(run, found)
+
+    with together(rt.cancel) as scope:
+        for first in range(min(SEE_AT_ONCE, len(waiting))):
+            scope.start("ask-store", lambda first=first: ask(waiting[first::SEE_AT_ONCE]))  # type: ignore[misc]
+    return [answers[run.id] for run in waiting]
+
+
+def logs(rt: Runtime, run: Run, *, on_output: Callable[[Output], None], wait: bool, tail: int | None) -> None:
+    """Hand over the output that the store has, from the last ``tail`` lines on; with ``wait`` until the run has ended."""
+    found = reader(rt, run)
+    offset = 0 if tail is None else tail_offset(found, tail, rt.cancel)
+    while True:
+        now = found.json("status.json", rt.cancel) if wait else None
+        for at, data in found.read(OUTPUT, offset, rt.cancel):
+            on_output(Output(at, data))
+            offset = at + len(data)
+        if not wait or (now is not None and now["state"] == RunState.ENDED) or gone(rt, run) is not None:
+            return
+        rt.clock.sleep(FOLLOW_POLL, rt.cancel)
+
+
+def copy_events(rt: Runtime, run: Run, recorder: Recorder) -> None:
+    """Copy the machine's events to the run's record here. Safe to repeat."""
+    for offset, lines in reader(rt, run).read(EVENTS, recorder.machine_offset(), rt.cancel):
+        recorder.machine(offset, lines)
+
+
+def ask_to_end(rt: Runtime, run: Run, *, grace: float | None, reason: str) -> None:
+    """Ask through the store: the machine looks every few seconds. Safe to repeat."""
+    wish = json.dumps({"grace": grace, "reason": reason, "attempt": run.attempt}).encode()
+    rt.store(run.store).put(f"runs/{run.id}/cancel.json", wish, cancel=rt.cancel)
+
+
+def checkpoints(rt: Runtime, run: Run) -> dict[str, Any]:
+    """What ``api.checkpoints`` answers, from the store: complete ones of all attempts, newest attempt first."""
+    store = rt.store(run.store)
+    found: list[Mapping[str, Any]] = []
+    for attempt in range(run.attempt, 0, -1):
+        listing = StoreReader(store, run.id, attempt).json("checkpoints.json", rt.cancel) or {}
+        found += [{**each, "attempt": attempt} for each in listing.get("checkpoints", ())]
+    return {"checkpoints": found, "incomplete": [], "directory": f"{run.store}/runs/{run.id}"}
+
+
+def remove(rt: Runtime, run: Run) -> int:
+    """Delete what the store keeps of the run; the bytes freed. Safe to repeat."""
+    store = rt.store(run.store)
+    keys = {stored.key: stored.size for stored in store.list(f"runs/{run.id}/", cancel=rt.cancel)}
+    store.delete([*keys, f"{RECORDS}{run.id}.json"], rt.cancel)
+    return sum(keys.values())
+
+
+def elsewhere(rt: Runtime) -> Iterator[Run]:
+    """The runs that the target's store knows, from whatever computer they were started, newest first.
+
+    Nothing where the target has no store, or it cannot be asked.
+    """
+    try:
+        url = rt.provider(rt.config.text("target")).store()
+    except RunctlError:
+        return
+    if not url:
+        return
+    store = rt.store(url)
+    with suppress(AccessError, UnreachableError, UsageError):
+        for stored in sorted(store.list(RECORDS, cancel=rt.cancel), key=lambda each: each.key, reverse=True):
+            with suppress(
+                ValueError, UsageError
+            ):  # one that a newer version wrote, or that was deleted just now
+                yield run_from_json(json.loads(store.get(stored.key, cancel=rt.cancel)))

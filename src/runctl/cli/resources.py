@@ -1,0 +1,81 @@
+"""``runctl resources``: everything that exists and may cost money, at every provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from datetime import datetime
+
+    from runctl.api.resources import Resource
+    from runctl.cli.session import Session
+
+EPILOG = """\
+Asks each provider for the machines that carry runctl's tag, whoever started them, and adds what this computer's ledger
+says may still be owed. What stands here and belongs to no run that goes on is given back by `runctl clean`.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare no options; explain."""
+    parser.epilog = EPILOG
+
+
+def run(args: argparse.Namespace, session: Session) -> int:
+    """Print the list, 0. With --quiet the ids of machines alone."""
+    del args
+    from runctl import api  # noqa: PLC0415 - `resources --help` does without the engine
+    from runctl.cli.signals import install_signals  # noqa: PLC0415
+
+    with install_signals(session.cancel, say=session.say):
+        found = api.resources(session.runtime)
+    now = session.runtime.clock.now()
+    if session.options.json:
+        session.out_json([each.to_json(now) for each in found])
+        return 0
+    if session.options.quiet:
+        for each in found:
+            if each.machine is not None:
+                session.out(each.machine.id)
+        return 0
+    if not found:
+        session.say("nothing exists and nothing is owed")
+        return 0
+    session.out(_table(found, session, now))
+    total = sum(each.price_per_hour for each in found)
+    session.say(f"{total} USD an hour in all" if total else "nothing of it costs machine time now")
+    return 0
+
+
+def _table(found: list[Resource], session: Session, now: datetime) -> str:
+    from runctl.cli.output import out_style, out_width  # noqa: PLC0415
+    from runctl.views.table import Column, table  # noqa: PLC0415
+
+    columns = (
+        Column("MACHINE"),
+        Column("STATE", state=True),
+        Column("TYPE"),
+        Column("PLACE"),
+        Column("MARKET"),
+        Column("$/H", right=True),
+        Column("COST", right=True),
+        Column("RUN", flexible=True),
+    )
+    rows = []
+    for each in found:
+        row = each.to_json(now)
+        market = {None: "", True: "spot", False: "on demand"}[row["spot"]]
+        rows.append(
+            (
+                row["machine"] or "(not seen)",
+                row["state"],
+                row["type"],
+                row["place"],
+                market,
+                row["price_per_hour"],
+                row["cost"],
+                row["run"] + (", owed" if row["debt"] else ""),
+            )
+        )
+    return table(columns, rows, width=out_width(), style=out_style(session))
