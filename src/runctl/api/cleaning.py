@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from runctl.engine.lease import settle
@@ -22,12 +23,14 @@ def clean(rt: Runtime, debt: Debt) -> None:
     Safe to repeat. Raises ``ReleaseOwed`` when it could not be confirmed: the debt stands.
     """
     rt.cancel.check()
+    provider = rt.provider(debt.provider)
+    age = (rt.clock.now() - datetime.fromisoformat(debt.owed_at)).total_seconds()
     settle(
-        rt.provider(debt.provider),
+        provider,
         debt.run_id,
         ledger=rt.ledger(),
         emit=rt.emit,
         cancel=rt.cancel,
-        fate_known=bool(debt.machine_id),
+        fate_known=bool(debt.machine_id) or age > provider.features.purchase_open_seconds,
         failing=False,
     )

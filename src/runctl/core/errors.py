@@ -145,3 +145,7 @@ class Cancelled(RunctlError):
 
     def __init__(self, code: str = "cancelled", *, what: str = "cancelled", **more: Any) -> None:
         super().__init__(code, what=what, **more)
+
+
+class NotBought(Cancelled):
+    """Cancelled before anything was asked of the provider: nothing can be owed."""

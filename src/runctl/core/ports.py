@@ -52,6 +52,7 @@ class Features:
     boots_agent: bool = False  # its machines run user data, and so begin the run from the store by themselves
     home: str = ""  # $RUNCTL_HOME on the machines it boots
     least_billed_seconds: int = 0  # what a machine costs however short it lived
+    purchase_open_seconds: float = float("inf")  # how long a purchase that was cut off may still arrive
 
 
 class Provider(Protocol):
@@ -75,6 +76,8 @@ class Provider(Protocol):
         Raises:
             CapacityError: this offer is not to be had now; another may be.
             AccessError, UsageError: the provider refused for good; nothing was bought.
+            NotBought: cancelled before anything was asked for.
+            Cancelled: cancelled later; what became of it only the provider's listing can tell.
         """
 
     def machines(self, cancel: CancelToken) -> Sequence[Machine]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runctl.core.cancel import limited
 from runctl.core.catalogue import known
-from runctl.core.errors import AccessError, CapacityError, ReleaseOwed, UsageError
+from runctl.core.errors import AccessError, CapacityError, NotBought, ReleaseOwed, RunctlError, UsageError
 from runctl.core.events import Notice
 from runctl.engine.steps import step
 
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from runctl.engine.ledger import Ledger
 
 # The provider's own word that nothing was bought. Anything else (a timeout, a broken link) leaves the debt standing.
-REFUSED = (CapacityError, AccessError, UsageError)
+REFUSED = (CapacityError, AccessError, UsageError, NotBought)
+ARRIVES_SECONDS, LOOK_SECONDS = (
+    5.0,
+    0.5,
+)  # what a purchase that was cut off gets to show up, and between two looks
 CLEAN_UP_SECONDS = (
-    10.0  # for giving a machine back once something went wrong; a second Ctrl+C ends it at once
+    10.0  # for giving a machine back when something went wrong; a second Ctrl+C ends it at once
 )
 CONFIRM_SECONDS = 180.0  # for seeing it gone after a run that ended well
 
@@ -86,6 +90,8 @@ def lease(
             ledger.strike(run_id, "refused")
         elif held is None or not held.kept:
             with limited(cancel, CLEAN_UP_SECONDS) as soon:
+                if held is None:
+                    _await_purchase(provider, run_id, clock=clock, cancel=soon)
                 settle(
                     provider,
                     run_id,
@@ -136,6 +142,16 @@ def _buy(
         return machine
     tried = ", ".join(dict.fromkeys(offer_words(offer) for offer in offers[: len(refused)]))
     raise known("no-capacity", tried=tried, detail=refused[-1].what) from refused[-1]
+
+
+def _await_purchase(provider: Provider, run_id: str, *, clock: Clock, cancel: CancelToken) -> None:
+    """Give a purchase that was cut off the time to show up, so that it can be undone here and now."""
+    deadline = clock.monotonic() + ARRIVES_SECONDS
+    with suppress(RunctlError):  # whoever settles the debt will say what is wrong
+        while clock.monotonic() < deadline:
+            if any(machine.run_id == run_id for machine in provider.machines(cancel)):
+                return
+            clock.sleep(LOOK_SECONDS, cancel)
 
 
 def offer_words(offer: Offer) -> str:

@@ -13,6 +13,7 @@ from runctl.aws.names import default_bucket
 from runctl.aws.probes import account as examined
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
+from runctl.core.errors import Cancelled, NotBought
 from runctl.core.ports import Features
 from runctl.project.places import cache_dir, state_dir
 from runctl.providers.aws import images
@@ -49,6 +50,7 @@ class AwsProvider:
         notice_seconds=120,
         boots_agent=True,
         home=HOME,
+        purchase_open_seconds=900.0,  # a signed request is refused once it is five minutes old (SigV4)
         least_billed_seconds=60,  # AWS bills Linux by the second, a minute at least
     )
 
@@ -182,19 +184,23 @@ class AwsProvider:
         """Buy the machine of ``offer`` for ``purchase``, or find the one that was bought before, and see it run.
 
         Raises:
+            NotBought: cancelled before EC2 was asked.
             CapacityError: transient: try the next offer; else a quota.
             AccessError, UsageError: AWS refused for good; nothing was bought.
             UnreachableError, MachineGone, Cancelled: what became of the purchase is not known here; its tag tells.
         """
-        if (purchase.run_id, purchase.attempt) not in self._asked:
-            earlier = self.fleet.bought(purchase.run_id, purchase.attempt, cancel)
-            if earlier is not None:
-                return earlier
-            self._asked.add((purchase.run_id, purchase.attempt))
-        self._used.note(offer.region)
-        self.fleet.cover(offer.region)
-        market = Market(self.calls, self._cache, cancel)
-        image = market.images({offer.region: [offer.image]}).get((offer.region, offer.image))
+        try:
+            if (purchase.run_id, purchase.attempt) not in self._asked:
+                earlier = self.fleet.bought(purchase.run_id, purchase.attempt, cancel)
+                if earlier is not None:
+                    return earlier
+                self._asked.add((purchase.run_id, purchase.attempt))
+            self._used.note(offer.region)
+            self.fleet.cover(offer.region)
+            market = Market(self.calls, self._cache, cancel)
+            image = market.images({offer.region: [offer.image]}).get((offer.region, offer.image))
+        except Cancelled as error:
+            raise NotBought(what=error.what) from error
         if image is None:
             raise known("aws-image-unknown", region=offer.region, detail=f"there is no image {offer.image}")
         return Launch(self.fleet, self._account).buy(offer, purchase, image, cancel)
