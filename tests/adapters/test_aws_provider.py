@@ -19,6 +19,7 @@ from tests.unit.aws.aws_world import Heard, Providers, blow
 from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
 
 from runctl.core.cancel import CancelToken
+from runctl.core.clock import SystemClock
 from runctl.core.errors import (
     AccessError,
     Cancelled,
@@ -447,7 +448,7 @@ def test_a_cancel_while_buying_is_heard_and_the_machine_can_be_found_by_its_run(
 
 def leased(aws: AwsProvider, ledger: Ledger, bought: Purchase, heard: Heard) -> Any:
     offers = aws.offers(SMALL, CancelToken())[:2]
-    return lease(aws, offers, bought, ledger=ledger, emit=heard, cancel=CancelToken())
+    return lease(aws, offers, bought, ledger=ledger, emit=heard, clock=SystemClock(), cancel=CancelToken())
 
 
 def test_credentials_that_expire_after_a_lost_answer_leave_the_debt_standing(
