@@ -501,6 +501,41 @@ def test_a_lease_moves_on_from_a_full_zone_and_owes_nothing_in_the_end(
     box.reset()
 
 
+def test_no_room_anywhere_tries_every_offer_once_and_owes_nothing(
+    box: SandboxBox, clients: Providers, tmp_path: Path
+) -> None:
+    aws, heard = clients.make(), Heard()
+    replace_heard(aws, heard)
+    ledger = Ledger(tmp_path / "ledger.jsonl", FakeClock())
+    offers = aws.offers(SPOT, CancelToken())
+    assert {each.spot for each in offers} == {True, False}
+    blow(box, "capacity")
+    with (
+        pytest.raises(CapacityError) as none,
+        lease(aws, offers, purchase(), ledger=ledger, emit=heard, cancel=CancelToken()),
+    ):
+        raise AssertionError("there is no machine to hold")
+    assert none.value.code == "no-capacity"
+    assert heard.attempts.count("ec2:RunInstances") == len(offers)
+    assert ledger.debts() == ()
+    box.reset()
+
+
+def test_throttling_of_every_second_call_is_ridden_out_from_plan_to_end(
+    box: SandboxBox, tmp_path: Path
+) -> None:
+    blow(box, "throttle", chance=0.5)
+    try:
+        with Providers.of(box, tmp_path) as clients:
+            aws = clients.make(clock=FakeClock(), aws__regions=("us-west-2",))
+            machine = aws.acquire(first(aws, SPOT), purchase(), CancelToken())
+            assert [each.id for each in aws.machines(CancelToken())] == [machine.id]
+            aws.release(machine.id, CancelToken())
+            assert aws.machines(CancelToken()) == []
+    finally:
+        box.reset()
+
+
 ACTIONS = {
     "ec2:DescribeInstanceTypes": "offers",
     "ec2:DescribeInstanceTypeOfferings": "offers",

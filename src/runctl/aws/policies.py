@@ -89,11 +89,7 @@ def client_policy(names: Names) -> dict[str, Any]:
     mine = _when("StringEquals", {f"aws:ResourceTag/{MANAGED_TAG}": "true"})
     return _policy(
         _allow("Look", _READ_ACTIONS, ["*"]),
-        _allow(
-            "PublicImages",
-            ["ssm:GetParameter", "ssm:GetParameters"],
-            [_ssm(names, "parameter/aws/service/*", account="")],
-        ),
+        _allow("PublicImages", ["ssm:GetParameters"], [_ssm(names, "parameter/aws/service/*", account="")]),
         _allow(
             "BuyFrom",
             ["ec2:RunInstances"],
