@@ -512,7 +512,7 @@ def test_no_room_anywhere_tries_every_offer_once_and_owes_nothing(
     blow(box, "capacity")
     with (
         pytest.raises(CapacityError) as none,
-        lease(aws, offers, purchase(), ledger=ledger, emit=heard, cancel=CancelToken()),
+        lease(aws, offers, purchase(), ledger=ledger, emit=heard, clock=FakeClock(), cancel=CancelToken()),
     ):
         raise AssertionError("there is no machine to hold")
     assert none.value.code == "no-capacity"
