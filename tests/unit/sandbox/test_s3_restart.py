@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
@@ -166,9 +168,6 @@ def test_kill_9_in_the_middle_of_writes_leaves_whole_objects_only(tmp_path: Path
 
 
 def test_a_client_that_goes_away_leaves_nothing(s3box: S3Box, s3: Any) -> None:
-    import socket
-    from urllib.parse import urlsplit
-
     where = urlsplit(s3box.server.url)
     headers, _ = s3box.signed("PUT", "/bucket/k", payload="UNSIGNED-PAYLOAD", content_length="1000000")
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -178,3 +177,26 @@ def test_a_client_that_goes_away_leaves_nothing(s3box: S3Box, s3: Any) -> None:
     wait_until(lambda: not s3box.content())
     with pytest.raises(ClientError):
         s3.head_object(**B, Key="k")
+
+
+def test_a_part_of_a_bucket_that_went_meanwhile_does_not_reach_its_successor(tmp_path: Path) -> None:
+    with s3_in(tmp_path) as box:
+        s3 = box.client()
+        s3.create_bucket(**B)
+        upload = s3.create_multipart_upload(**B, Key="up")["UploadId"]
+        where = urlsplit(box.server.url)
+        query = f"partNumber=1&uploadId={upload}"
+        headers, _ = box.signed(
+            "PUT", "/bucket/up", query=query, payload="UNSIGNED-PAYLOAD", content_length="1000000"
+        )
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        with socket.create_connection((where.hostname or "", where.port or 0), timeout=10) as raw:
+            raw.sendall(f"PUT /bucket/up?{query} HTTP/1.1\r\n{head}\r\n".encode() + b"x" * 500_000)
+            wait_until(lambda: len(box.content()) == 1)
+            s3.delete_bucket(**B)
+            s3.create_bucket(**B)
+            raw.sendall(b"x" * 500_000)
+            assert b"<Code>NoSuchBucket</Code>" in raw.recv(1 << 16)
+        s3.put_object(**B, Key="k", Body=b"mine")
+    with s3_in(tmp_path) as box:
+        assert [o["Key"] for o in box.client().list_objects_v2(**B)["Contents"]] == ["k"]

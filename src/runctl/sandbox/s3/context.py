@@ -54,7 +54,7 @@ class Context:
 
         Between this and the publishing that follows nothing may be awaited: that makes the two one step.
         """
-        if self.store.buckets.get(self.bucket.name) is not self.bucket:
+        if self.bucket.closed:
             raise S3Error("NoSuchBucket", BucketName=self.bucket.name)
         current = self.bucket.current(self.key)
         check_write(

@@ -1,4 +1,4 @@
-"""Taking in a body: decoded, counted, hashed, verified, and put into a staging file."""
+"""Taking in a body: decoded, counted, hashed, verified, and put into a file, unless it is small."""
 
 from __future__ import annotations
 

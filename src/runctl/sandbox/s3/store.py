@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runctl.sandbox.s3.entry import Entry, Part, Upload, entry_from, upload_from
+from runctl.sandbox.s3.errors import S3Error
 from runctl.sandbox.s3.files import Files
 from runctl.sandbox.s3.journal import Journal
 
@@ -43,6 +44,7 @@ class Bucket:
         self.files = Files(f"{root}/content")
         self._journal = Journal(f"{root}/journal")
         self._last_seq = 0
+        self.closed = False
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -120,11 +122,14 @@ class Bucket:
             self._end(upload, kept=[])
 
     def close(self) -> None:
-        """Closes the files; they are opened again when need be. Safe to repeat."""
+        """Closes the files; to whoever is still at work on it the bucket is gone. Safe to repeat."""
+        self.closed = True
         self._journal.close()
         self.files.close()
 
     def _write(self, record: dict[str, Any]) -> None:
+        if self.closed:  # its place may be another's by now
+            raise S3Error("NoSuchBucket", BucketName=self.name)
         if self._journal.overgrown:
             self._journal.rewrite(self._records())
         self._journal.append(record)
@@ -286,7 +291,7 @@ class Store:
         )  # a body may still be coming in; the next start gets the rest
 
     def close(self) -> None:
-        """Closes every file; the store can be used on. Safe to repeat."""
+        """Closes every bucket: the store is of no more use. Safe to repeat."""
         for bucket in self.buckets.values():
             if bucket is not None:
                 bucket.close()
