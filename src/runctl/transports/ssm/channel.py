@@ -231,10 +231,12 @@ class Channel:
         """Act on one frame; the service's words when it says that the session is over. Raises FrameError."""
         if frame.type == ssm_frames.OUTPUT:
             owed, ready = self._inbox.accept(frame)
-            if owed:
-                socket.send(ssm_frames.encode(ssm_frames.acknowledge(frame)))
             for each in ready:
                 self._handle(each)
+            if (
+                owed
+            ):  # the last thing: it may find the connection broken, and what was accepted does not come again
+                socket.send(ssm_frames.encode(ssm_frames.acknowledge(frame)))
         elif frame.type == ssm_frames.ACKNOWLEDGE:
             now = time.monotonic()
             with self._changed:

@@ -29,7 +29,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LANE_FULL = 1 << 20  # bytes waiting in a lane above which streams are not read
+LANE_FULL = (
+    128 << 10
+)  # bytes waiting in a lane above which streams are not read: what comes in drops gathers in its pipe
 BEAT = 30.0  # seconds between signs of life on the fast lane: the service ends a session without any
 STRANGER = 5.0  # seconds a connection has to say the secret
 
@@ -259,7 +261,7 @@ class Relay:
             self._streams[number].accepted = wire.COUNT.unpack(payload)[0]
         elif kind == wire.PING:
             self._say(wire.PING, number)
-            if len(self._fast.waiting) < 2 * LANE_FULL:
+            if len(self._fast.waiting) < 4 * LANE_FULL:
                 self._fast.waiting += wire.MARK + binascii.b2a_base64(wire.frame(wire.PING, 0, number))
         elif kind == wire.FAST:
             self._use_fast = True
