@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runctl.sandbox.http import Request, Response
+    from runctl.sandbox.iam.guard import Guard
+    from runctl.sandbox.iam.principal import Principal
     from runctl.sandbox.instances.machines import Machines
     from runctl.sandbox.sigv4 import Identity
     from runctl.sandbox.state import State
@@ -22,7 +24,8 @@ class Call:
     """One request as the front understood it.
 
     ``body`` is the whole body for every service but S3 and upgrades, whose body is still unread in the request.
-    ``identity`` is None where the service checks its own credentials: S3, the message gateway, RunPod.
+    ``identity`` is None where the service checks its own credentials: S3, the message gateway, RunPod. ``principal`` is
+    who signed, None for the root user of the account.
     """
 
     service: str
@@ -33,6 +36,7 @@ class Call:
     request_id: str
     body: bytes = b""
     identity: Identity | None = None
+    principal: Principal | None = None
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,6 +88,7 @@ class Cloud:
     state: State
     weather: Weather
     services: dict[str, Service] = field(default_factory=dict)
+    guard: Guard | None = None  # None: everybody who can sign may do everything
     machines: Machines | None = None  # once they are ready
     ec2: Directory | None = None
     resets: list[Callable[[], Any]] = field(default_factory=list)  # called by reset, awaited when awaitable

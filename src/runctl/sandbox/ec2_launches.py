@@ -126,6 +126,8 @@ class Launches:
                 if wish.spot is not None:
                     spot.make_request(backend, record, wish.spot, again)
                 self._ec2.on_launch(record, backend.region_name)
+            if is_spot:
+                spot.make_role(self._ec2.moto.backend("iam", "aws"))
             return made
 
         return run_instances

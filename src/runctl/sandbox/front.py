@@ -1,4 +1,4 @@
-"""The one door of the sandbox: whose call is it, is the signature good, what is the weather, who answers.
+"""The one door of the sandbox: whose call is it, is the signature good, what is the weather, may they, who answers.
 
 A request belongs to the service of its credential scope. Requests without a signature go by their path: the control
 routes, the message gateway's websockets, RunPod; what is left is for S3, which answers anonymous requests itself.
@@ -111,7 +111,7 @@ class Front:
         if isinstance(service, S3):
             call.action, bucket, key = service.operation(request)
             call.facts["key"] = f"{bucket}/{key}"
-        elif "upgrade" not in request.headers:
+        elif not _is_channel(request, call):
             await self._read(request, call)
         facts = {
             "service": call.service,
@@ -127,10 +127,16 @@ class Front:
                 return refuse(request, call, fault.code, fault.message, fault.status)
             if fault.cut_up is not None and not self._cut_up(request, call, fault):
                 return None
+        await self._authorise(request, call)
         answer = await service.handle(request, call)
         if fault is not None and answer is not None:
             answer.cut_after, answer.rate = fault.cut_down, fault.rate
         return answer
+
+    async def _authorise(self, request: Request, call: Call) -> None:
+        """Raises ApiError when the caller may not do this; S3 asks by itself, when it knows the bucket."""
+        if self._cloud.guard is not None and call.identity is not None:
+            await self._cloud.guard.check(request, call)
 
     async def _read(self, request: Request, call: Call) -> None:
         """The body and the operation it names, once its signature has been found good.
@@ -154,6 +160,12 @@ class Front:
             return False
         request.cut_after(cast("int", fault.cut_up))
         return True
+
+
+def _is_channel(request: Request, call: Call) -> bool:
+    """Whether this opens a websocket of the message gateway, which looks at the token in its first message."""
+    gateway = request.path.startswith(("/v1/control-channel/", "/v1/data-channel/"))
+    return call.service == "ssm" and gateway and "upgrade" in request.headers
 
 
 def _action(request: Request, body: bytes) -> str:

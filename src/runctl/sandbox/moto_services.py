@@ -71,7 +71,6 @@ class Moto:
             files("runctl.sandbox") / "data" / "images.json"
         )  # moto's 1,300 take a second
         os.environ["MOTO_ACCOUNT_ID"] = state.account  # whoever signed: there is one account
-        state.more_keys = self.secret_of
 
     def when_loaded(self, module: str, hook: Callable[[], None]) -> None:
         """Call ``hook`` in moto's thread before the first call of a module."""
@@ -145,18 +144,13 @@ class Moto:
             self._routes[module] = found
         return self._routes[module]
 
-    def secret_of(self, access_key: str, token: str) -> str | None:
-        """The secret of a key made through IAM or STS; None for others. Safe from any thread: it only reads."""
-        if "sts" in self._routes:
-            for assumed in self._backend("sts").assumed_roles:
-                if assumed.access_key_id == access_key:
-                    return str(assumed.secret_access_key) if assumed.session_token == token else None
-        if "iam" in self._routes:
-            for user in list(self._backend("iam").users.values()):
-                for key in user.access_keys:
-                    if key.access_key_id == access_key and key.status == "Active":
-                        return str(key.secret_access_key)
-        return None
+    def peek(self, service: str) -> Any:
+        """moto's backend of a global service; None until its module has been loaded. To be read from any thread."""
+        return self._backend(service) if MODULES[service] in self._routes else None
+
+    def open(self, service: str) -> None:
+        """Make the backend of a global service, which ``peek`` shows once its module is loaded. In moto's thread."""
+        self._backend(service)
 
     def backend(self, service: str, region: str) -> Any:
         """moto's backend of a service in a region; loads it. In moto's thread only."""

@@ -22,6 +22,10 @@ from runctl.sandbox.console import Console
 from runctl.sandbox.control import Control
 from runctl.sandbox.ec2_rules import Ec2
 from runctl.sandbox.front import Front
+from runctl.sandbox.iam.guard import Guard
+from runctl.sandbox.iam.identities import Identities
+from runctl.sandbox.iam.service import Iam
+from runctl.sandbox.iam.sts import Sts
 from runctl.sandbox.moto_services import MODULES, Moto
 from runctl.sandbox.pricing import Pricing
 from runctl.sandbox.quotas import Quotas
@@ -44,6 +48,10 @@ class Sandbox:
     def __init__(self, state: State, *, seed: int = 0, settings: dict[str, str] | None = None) -> None:
         self.cloud = Cloud(state, Weather(monotonic=time.monotonic, seed=seed), settings=settings or {})
         self.moto = Moto(state)
+        self.identities = Identities(state, self.moto)
+        self.guard = Guard(self.cloud, self.moto, self.identities)
+        self.cloud.guard = self.guard
+        self.cloud.resets.append(self.identities.reset)
         self.ec2 = Ec2(self.cloud, self.moto)
         self.cloud.ec2 = self.ec2
         self._server: http.Server | None = None
@@ -55,6 +63,8 @@ class Sandbox:
         cloud, state = self.cloud, self.cloud.state
         cloud.services.update(dict.fromkeys(MODULES, self.moto))
         cloud.services["ec2"] = Console(cloud, self.moto)
+        cloud.services["iam"] = Iam(self.identities, self.moto)
+        cloud.services["sts"] = Sts(state, self.identities, self.moto)
         cloud.services.update(
             {"pricing": Pricing(state), "servicequotas": Quotas(), "control": Control(cloud, self)}
         )
@@ -73,7 +83,9 @@ class Sandbox:
 
     def _open_s3(self) -> None:
         state = self.cloud.state
-        self.cloud.services["s3"] = self._s3 = S3(state.path("s3"), lookup=state.lookup, now=state.now)
+        self.cloud.services["s3"] = self._s3 = S3(
+            state.path("s3"), lookup=state.lookup, now=state.now, judge=self.guard.judge_s3
+        )
 
     async def _add_machines(self) -> None:
         cloud = self.cloud

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = 28, 62  # per cent of the on-demand price
 CHANGE_HOURS = 6  # how often a price moves
 PRODUCT = "Linux/UNIX"
+ROLE = "AWSServiceRoleForEC2Spot"
 _TERMINATED = {
     "Server.SpotInstanceTermination": "instance-terminated-no-capacity",
     "Client.UserInitiatedShutdown": "instance-terminated-by-user",
@@ -116,6 +117,18 @@ def make_request(backend: Any, record: Any, options: dict[str, Any], again: Call
     vars(request).update(launch_instance=again, made_at=datetime.now(UTC))
     tie(record, request)
     return request
+
+
+def has_role(iam: Any) -> bool:
+    """Whether the account has the spot market's own role."""
+    return any("/aws-service-role/spot.amazonaws.com/" in str(role.arn) for role in list(iam.roles.values()))
+
+
+def make_role(iam: Any) -> None:
+    """The service-linked role that the first use of the spot market leaves in an account. In moto's thread only."""
+    if not has_role(iam):
+        made = iam.create_service_linked_role("spot.amazonaws.com", "Default EC2 Spot Service Linked Role", "")
+        made.name = ROLE
 
 
 def tie(record: Any, request: Any) -> None:

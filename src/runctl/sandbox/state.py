@@ -22,13 +22,14 @@ RENEW_SECONDS = 5 * 60  # new ones are served so long before the old ones expire
 
 
 class RoleCredentials(NamedTuple):
-    """Temporary credentials; ``expires`` in seconds since the epoch."""
+    """Temporary credentials; ``expires`` and ``issued`` in seconds since the epoch. ``role`` is empty for none."""
 
     access_key: str
     secret: str
     token: str
     expires: float
     role: str
+    issued: float = 0.0
 
 
 class State:
@@ -86,17 +87,28 @@ class State:
         now = self.now()
         held = self._roles.get(instance_id)
         if held is None or held.expires - now < min(RENEW_SECONDS, seconds / 2) or held.role != role:
-            held = RoleCredentials(
-                "ASIA" + _letters(16),
-                secrets.token_urlsafe(30),
-                secrets.token_urlsafe(120),
-                now + seconds,
-                role,
-            )
+            held = self.lend(role, seconds=seconds)
             self._roles[instance_id] = held
             self._instance_of[held.access_key] = instance_id
-            self._temporary[held.access_key] = held
         return held
+
+    def lend(self, role: str, *, seconds: float) -> RoleCredentials:
+        """New temporary credentials, which sign until they expire."""
+        now = self.now()
+        made = RoleCredentials(
+            "ASIA" + _letters(16),
+            secrets.token_urlsafe(30),
+            secrets.token_urlsafe(120),
+            now + seconds,
+            role,
+            now,
+        )
+        self._temporary[made.access_key] = made
+        return made
+
+    def lent(self, access_key: str) -> RoleCredentials | None:
+        """The temporary credentials with a key, expired ones included; None for other keys."""
+        return self._temporary.get(access_key)
 
     def instance_of(self, access_key: str) -> str:
         """The instance an access key was served to; empty for other keys."""

@@ -29,7 +29,7 @@ class Metadata:
 
     Args:
         facts: of the instance; read anew for every request.
-        credentials: gives the role's credentials for (instance, role).
+        credentials: gives the role's credentials for (instance, role); None when its trust policy does not name EC2.
         power: called with `poweroff`, `reboot` or `cancel` and a delay in seconds; only where the instance has no
             PID 1 of its own (plain mode), else None.
     """
@@ -37,7 +37,7 @@ class Metadata:
     def __init__(
         self,
         facts: Facts,
-        credentials: Callable[[str, str], RoleCredentials],
+        credentials: Callable[[str, str], RoleCredentials | None],
         power: Callable[[str, float], None] | None = None,
     ) -> None:
         self._facts = facts
@@ -107,6 +107,8 @@ class Metadata:
 
         def credentials() -> str:
             held = self._credentials(self._facts.id, role)
+            if held is None:
+                return json.dumps(unauthorized(role), indent=2)
             return json.dumps(
                 {
                     "Code": "Success",
@@ -121,6 +123,15 @@ class Metadata:
             )
 
         return {"iam": {"info": json.dumps(info, indent=2), "security-credentials": {role: credentials}}}
+
+
+def unauthorized(role: str) -> dict[str, str]:
+    """What stands in the place of credentials when EC2 may not assume the role; the answer's status is 200."""
+    return {
+        "Code": "AssumeRoleUnauthorizedAccess",
+        "LastUpdated": stamp(time.time()),
+        "Message": f"EC2 cannot assume the role {role}. Its trust policy must allow ec2.amazonaws.com sts:AssumeRole.",
+    }
 
 
 def metadata(facts: Facts, role: Tree) -> Tree:

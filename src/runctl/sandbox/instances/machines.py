@@ -42,7 +42,7 @@ class Machines:
         self,
         layout: Layout,
         *,
-        credentials: Callable[[str, str], RoleCredentials],
+        credentials: Callable[[str, str], RoleCredentials | None],
         ground: Callable[[str], Ground],
         agent: list[str] | None = None,
         boot_seconds: float = 0.0,

@@ -25,7 +25,7 @@ def make(
     *,
     front: Handler,
     port: Callable[[], int],
-    credentials: Callable[[str, str], RoleCredentials],
+    credentials: Callable[[str, str], RoleCredentials | None],
     agent: list[str] | None = None,
     boot_seconds: float = 0.0,
     plainly: bool = False,
@@ -36,7 +36,8 @@ def make(
     """A place for instances below `folder`; call `begin` before anything else.
 
     In namespaces where the system allows it, else (or with `plainly`) as ordinary processes, and `weaker` says so.
-    `front` answers the guests' calls to 127.0.0.1:`port()`; `credentials(instance, role)` are those of its role;
+    `front` answers the guests' calls to 127.0.0.1:`port()`; `credentials(instance, role)` are those of its role, None when
+    EC2 may not have them;
     `agent` is the argv of the SSM agent. `private` are folders of the host hidden from guests, `keep` such that guests see
     wherever they are.
     """
@@ -77,6 +78,11 @@ def build(cloud: Cloud) -> Machines:
     from runctl.sandbox.front import Front  # noqa: PLC0415 - the front stands on what is below it
 
     settings, state = cloud.settings, cloud.state
+
+    def credentials(instance: str, role: str) -> RoleCredentials | None:
+        trusted = cloud.guard is None or cloud.guard.ec2_may_assume(role)
+        return state.role_credentials(instance, role) if trusted else None
+
     theirs, genuine, ours = (
         settings.get("agent"),
         str(disk.GUEST / "genuine.py"),
@@ -88,7 +94,7 @@ def build(cloud: Cloud) -> Machines:
         state.folder / "machines",
         front=Front(cloud).handle,
         port=lambda: state.port,
-        credentials=state.role_credentials,
+        credentials=credentials,
         agent=[sys.executable, *([genuine, theirs] if theirs else [ours])],
         boot_seconds=float(settings.get("boot_seconds", "0")),
         plainly=settings.get("instances") == "plain",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 from runctl.sandbox.http import Response
+from runctl.sandbox.s3.access import check_policy, is_public
 from runctl.sandbox.s3.attributes import acl_document
 from runctl.sandbox.s3.context import OWNER, Context, document, iso, number
 from runctl.sandbox.s3.draft import tags_from_document
@@ -183,15 +183,11 @@ async def get_policy(ctx: Context) -> Response:
 
 
 async def put_policy(ctx: Context) -> Response:
-    """PutBucketPolicy: kept and given back; it decides nothing, there is one account only."""
+    """PutBucketPolicy."""
     body = await receive_document(ctx.request, ctx.identity)
-    try:
-        policy = json.loads(body)
-    except ValueError as error:
-        raise S3Error("MalformedPolicy") from error
-    if not isinstance(policy, dict) or not policy.get("Statement"):
-        raise S3Error("MalformedPolicy", "Missing required field Statement")
-    ctx.bucket.configs["BucketPolicy"] = body.decode()
+    text = body.decode("utf-8", "replace")
+    check_policy(text, ctx.bucket.name)
+    ctx.bucket.configs["BucketPolicy"] = text
     ctx.bucket.save()
     return Response(204)
 
@@ -199,7 +195,7 @@ async def put_policy(ctx: Context) -> Response:
 async def get_policy_status(ctx: Context) -> Response:
     """GetBucketPolicyStatus."""
     await get_policy(ctx)
-    return document("PolicyStatus", {"IsPublic": False})
+    return document("PolicyStatus", {"IsPublic": is_public(ctx.bucket)})
 
 
 async def get_stored(ctx: Context, noun: str) -> Response:
@@ -253,6 +249,7 @@ async def delete_objects(ctx: Context) -> Response:
     for node in nodes:
         key, version, etag = text_of(node, "Key"), text_of(node, "VersionId"), text_of(node, "ETag")
         try:
+            ctx.access.need("DeleteObject", ctx.bucket, key, version=version)
             if etag:
                 current = ctx.bucket.version(key, version) if version else ctx.bucket.current(key)
                 check_write_delete(current, etag)

@@ -15,6 +15,7 @@ from runctl.sandbox.s3.xml import Value, element
 
 if TYPE_CHECKING:
     from runctl.sandbox.http import Request
+    from runctl.sandbox.s3.access import Access
     from runctl.sandbox.s3.entry import Entry
     from runctl.sandbox.s3.store import Bucket, Store
     from runctl.sandbox.sigv4 import Identity
@@ -40,14 +41,28 @@ class Context:
     key: str
     query: dict[str, str]
     now: float
+    access: Access
 
     def header(self, name: str) -> str:
         """A request header, empty when absent."""
         return self.request.headers.get(name)
 
     def found(self, *, version: str | None = None) -> Entry:
-        """The version asked for. Raises NoSuchKey, NoSuchVersion or MethodNotAllowed (a delete marker)."""
-        return find(self.bucket, self.key, self.query.get("versionId") if version is None else version)
+        """The version asked for. Raises NoSuchKey, NoSuchVersion or MethodNotAllowed (a delete marker).
+
+        Raises AccessDenied for a key that is not there when the caller may not list the bucket.
+        """
+        wanted = self.query.get("versionId") if version is None else version
+        return self.visible(self.bucket, self.key, wanted)
+
+    def visible(self, bucket: Bucket, key: str, version: str | None) -> Entry:
+        """As `find`, but who may not list the bucket does not learn that a key is not there. Raises S3Error."""
+        try:
+            return find(bucket, key, version)
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                self.access.missing(bucket)
+            raise
 
     def check_conditions(self) -> None:
         """If-Match and If-None-Match of a write, against the bucket as it is now. Raises S3Error.

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from runctl.sandbox.http import Response
 from runctl.sandbox.s3.conditions import byte_range, check_read, range_holds
 from runctl.sandbox.s3.content import answer_body, copied, opened
-from runctl.sandbox.s3.context import Context, document, find, http_date, iso, number, version_header
+from runctl.sandbox.s3.context import Context, document, http_date, iso, number, version_header
 from runctl.sandbox.s3.draft import described, draft, tags_from_header
 from runctl.sandbox.s3.entry import Entry
 from runctl.sandbox.s3.errors import S3Error
@@ -171,7 +171,8 @@ async def copy_source(ctx: Context) -> tuple[Bucket, Entry]:
     if bucket is None:
         raise S3Error("NoSuchBucket", BucketName=name)
     version = unquote(query.removeprefix("versionId=")) if query.startswith("versionId=") else ""
-    entry = find(bucket, key, version)
+    ctx.access.need("GetObject", bucket, key, version=version)
+    entry = ctx.visible(bucket, key, version)
     try:
         check_read(
             etag=entry.etag, modified=entry.modified,
@@ -214,6 +215,9 @@ async def copy_object(ctx: Context) -> Response:
         entry.meta = dict(source.meta)
     else:
         entry.headers.update(described(ctx.request.headers)[0])
+    if tagging == "COPY" and source.tags:
+        ctx.access.need("GetObjectTagging", bucket, source.key)
+        ctx.access.need("PutObjectTagging", ctx.bucket, ctx.key)
     entry.tags = dict(source.tags) if tagging == "COPY" else tags_from_header(ctx.header("x-amz-tagging"))
     ctx.check_conditions()
     algorithm = ctx.header("x-amz-checksum-algorithm").lower() or next(iter(source.checksums), "")

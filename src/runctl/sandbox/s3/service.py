@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from runctl.sandbox import sigv2, sigv4
 from runctl.sandbox.http import Request, Response
 from runctl.sandbox.s3 import attributes, buckets, lifecycle, listing, multipart, objects
+from runctl.sandbox.s3.access import Access, Judges
 from runctl.sandbox.s3.address import operation_of, query_of, target_of
 from runctl.sandbox.s3.context import Call, Context
 from runctl.sandbox.s3.errors import S3Error, error_response
@@ -68,7 +69,8 @@ OPERATIONS["DeleteBucketLifecycle"] = OPERATIONS.pop("DeleteBucketLifecycleConfi
 class S3:
     """All of S3 in one folder; lifecycle rules are applied at the first request of each hour.
 
-    `lookup` is as for `sigv4.verify`; `domains` are the host names below which a label names a bucket; `now` gives
+    `lookup` is as for `sigv4.verify`; `judge` gives who decides about a request's permissions (None: nobody, everything
+    is allowed); `domains` are the host names below which a label names a bucket; `now` gives
     seconds since the epoch. Raises OSError when the folder cannot be used.
     """
 
@@ -79,11 +81,13 @@ class S3:
         lookup: sigv4.Lookup,
         domains: tuple[str, ...] = ("s3.localhost", "localhost"),
         now: Callable[[], float] = time.time,
+        judge: Judges | None = None,
     ) -> None:
         self.store = Store(root)
         self._lookup = lookup
         self._domains = tuple(sorted(domains, key=len, reverse=True))
         self._now = now
+        self._judge = judge
         self._swept = now() // HOUR
         self._sweeping: asyncio.Task[int] | None = None
 
@@ -134,18 +138,25 @@ class S3:
                 "AuthorizationHeaderMalformed",
                 f'The authorization header is malformed; incorrect service "{identity.service}". This endpoint belongs to "s3".',
             )
+        judge = self._judge(request, identity) if self._judge is not None else None
+        access = Access(judge, request, identity, query)
         if call.action == "ListBuckets":
+            access.check(call.action, None, "")
             return await buckets.list_buckets(self.store, query)
         if call.action == "CreateBucket":
             fresh = self.store.fresh(bucket_name, region="", created=now)
-            return await buckets.create_bucket(Context(request, identity, self.store, fresh, "", query, now))
+            access.check(call.action, fresh, "")
+            return await buckets.create_bucket(
+                Context(request, identity, self.store, fresh, "", query, now, access)
+            )
         bucket = await self.store.bucket(bucket_name)
         if bucket is None:
             raise S3Error("NoSuchBucket", BucketName=bucket_name)
         _check_region(bucket, identity, host_region)
-        context = Context(request, identity, self.store, bucket, key, query, now)
+        context = Context(request, identity, self.store, bucket, key, query, now, access)
         if call.action not in OPERATIONS:
             raise S3Error("NotImplemented", Header=call.action)
+        access.check(call.action, bucket, key)
         return await OPERATIONS[call.action](context)
 
 

@@ -8,6 +8,7 @@ from runctl.sandbox.call import ApiError
 from runctl.sandbox.ssm import public_amis
 from runctl.sandbox.ssm.paging import page
 from runctl.sandbox.ssm.parameters import Parameter, Version, below
+from runctl.sandbox.ssm.session_api import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ async def _one(ssm: Ssm, call: Call, asked: str, *, decrypt: bool) -> dict[str, 
 
 def put_parameter(ssm: Ssm, call: Call, given: dict[str, Any], _request: Request) -> dict[str, Any]:
     """Make a parameter, or a new version of one with Overwrite."""
-    user = f"arn:aws:iam::{call.account}:user/sandbox"
+    user, _ = owner_of(call)
     version = ssm.parameters.put(call.region, given, user=user)
     return {"Version": version.number, "Tier": version.tier}
 

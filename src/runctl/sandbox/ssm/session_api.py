@@ -28,9 +28,9 @@ def start_session(ssm: Ssm, call: Call, given: dict[str, Any], request: Request)
     parameters = documents.fill(document, given.get("Parameters") or {})
     if usable(ssm, target) is None or not ssm.agents.online(target):
         raise ApiError("TargetNotConnected", f"{target} is not connected.")
-    owner = f"arn:aws:iam::{call.account}:user/sandbox"
+    owner, user = owner_of(call)
     session = ssm.sessions.start(
-        target, document.name, user="sandbox", reason=given.get("Reason", ""), owner=owner
+        target, document.name, user=user, reason=given.get("Reason", ""), owner=owner
     )
     content = {
         "DocumentName": document.name,
@@ -48,6 +48,13 @@ def start_session(ssm: Ssm, call: Call, given: dict[str, Any], request: Request)
     }
     ssm.agents.tell(target, ssm_frames.new("interactive_shell", json.dumps(body).encode()))
     return _way_in(session, request)
+
+
+def owner_of(call: Call) -> tuple[str, str]:
+    """(ARN, name) of who calls; a session's id begins with the name, which policies rely on."""
+    if call.principal is None:
+        return f"arn:aws:iam::{call.account}:root", "root"
+    return call.principal.arn, call.principal.name
 
 
 def _way_in(session: Session, request: Request) -> dict[str, Any]:
