@@ -127,7 +127,9 @@ def has_role(iam: Any) -> bool:
 def make_role(iam: Any) -> None:
     """The service-linked role that the first use of the spot market leaves in an account. In moto's thread only."""
     if not has_role(iam):
-        made = iam.create_service_linked_role("spot.amazonaws.com", "Default EC2 Spot Service Linked Role", "")
+        made = iam.create_service_linked_role(
+            "spot.amazonaws.com", "Default EC2 Spot Service Linked Role", ""
+        )
         made.name = ROLE
 
 

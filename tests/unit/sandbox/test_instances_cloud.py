@@ -19,6 +19,7 @@ def role(box: SandboxBox) -> dict[str, str]:
     """An instance profile for Systems Manager."""
     iam = box.client("iam")
     iam.create_role(RoleName="node", AssumeRolePolicyDocument=ROLE_TRUST)
+    iam.attach_role_policy(RoleName="node", PolicyArn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore")
     iam.create_instance_profile(InstanceProfileName="node")
     iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
     return {"Name": "node"}

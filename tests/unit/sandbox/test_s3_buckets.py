@@ -114,7 +114,8 @@ def test_what_is_configured_is_kept(s3: Any) -> None:
         with pytest.raises(ClientError) as caught:
             getattr(s3, name)(**B)
         assert code(caught) == (wanted, 404)
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny"}]})
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::bucket/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     s3.put_bucket_policy(**B, Policy=policy)
     assert s3.get_bucket_policy(**B)["Policy"] == policy
     with pytest.raises(ClientError) as caught:

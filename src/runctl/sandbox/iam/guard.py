@@ -15,6 +15,7 @@ from runctl.sandbox.iam.needs.world import World
 from runctl.sandbox.iam.policy import Asked
 from runctl.sandbox.iam.principal import Grade, Principal
 from runctl.sandbox.iam.reading import read_call, read_json
+from runctl.sandbox.spot import has_role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,7 @@ class Guard:
         )
         found = ec2.needs(world, action, given)
         if action in ("RunInstances", "RequestSpotInstances") and launch.is_spot(given, action):
-            found += [] if self.has_spot_role() else [identity.linked_role(call.account, SPOT_SERVICE)]
+            found += [] if has_role(world.iam) else [identity.linked_role(call.account, SPOT_SERVICE)]
         return found
 
     def _others(self, call: Call, action: str, given: dict[str, Any]) -> list[Need]:
@@ -136,10 +137,6 @@ class Guard:
             account=call.account,
             backend=lambda: self._moto.backend(call.service, call.region),
         )
-
-    def has_spot_role(self) -> bool:
-        """Whether somebody has used the spot market before, which makes a service-linked role."""
-        return self.identities.role_record(identity.LINKED["spot"]) is not None
 
     def ec2_may_assume(self, role: str) -> bool:
         """Whether a role's trust policy lets EC2 have it for instances."""
