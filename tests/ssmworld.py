@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.aws.aws_world import Heard, blow, environment
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 
 from runctl.core.model import Endpoint
 from runctl.testing.surroundings import surroundings
@@ -62,10 +62,7 @@ class SsmWorld:
 @contextmanager
 def ssm_world(base: Path) -> Iterator[SsmWorld]:
     with sandbox(base, "--plain") as box:
-        iam = box.client("iam")
-        iam.create_role(RoleName="node", AssumeRolePolicyDocument=ROLE_TRUST)
-        iam.create_instance_profile(InstanceProfileName="node")
-        iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
+        box.role()
         with environment(box, base):
             yield SsmWorld(box)
 

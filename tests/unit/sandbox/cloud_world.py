@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from runctl.sandbox import life
 
+SSM_CORE = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 ROLE_TRUST = json.dumps(
     {
         "Version": "2012-10-17",
@@ -82,6 +83,16 @@ class SandboxBox:
 
     def weather(self, *words: str) -> Any:
         return json.loads(self.runctl("weather", *words, "--json").stdout or "null")
+
+    def role(self, name: str = "node", *, core: bool = True) -> dict[str, str]:
+        """A role for instances in a profile of the same name; with ``core``, Systems Manager may have them."""
+        iam = self.client("iam")
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=ROLE_TRUST)
+        if core:
+            iam.attach_role_policy(RoleName=name, PolicyArn=SSM_CORE)
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        return {"Name": name}
 
     def image(self) -> str:
         ec2 = self.client("ec2")

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox
+from tests.unit.sandbox.cloud_world import SandboxBox
 
 ACCOUNT = "123456789012"
-SSM_CORE = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 PYTHON = sys.executable
 
 
@@ -61,17 +60,22 @@ def lent(box: SandboxBox, credentials: dict[str, str]) -> Person:
     return Person(box, {ours: credentials[theirs] for ours, theirs in names.items()})
 
 
-def node_role(box: SandboxBox, *statements: dict[str, Any], name: str = "node", core: bool = True) -> str:
-    """A role for instances, in a profile of the same name."""
-    iam = box.client("iam")
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument=ROLE_TRUST)
-    if core:
-        iam.attach_role_policy(RoleName=name, PolicyArn=SSM_CORE)
+def node_role(box: SandboxBox, *statements: dict[str, Any], name: str = "node", core: bool = True) -> None:
+    """A role for instances with an inline policy."""
+    box.role(name, core=core)
     if statements:
-        iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=document(*statements))
-    iam.create_instance_profile(InstanceProfileName=name)
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-    return name
+        box.client("iam").put_role_policy(
+            RoleName=name, PolicyName="own", PolicyDocument=document(*statements)
+        )
+
+
+def trouble(call: Callable[..., Any], **given: Any) -> tuple[str, str]:
+    """(code, message) of a call that may be refused; empty when it was not."""
+    try:
+        call(**given)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"]), str(error.response["Error"].get("Message", ""))
+    return "", ""
 
 
 def refusal(call: Callable[..., Any], **given: Any) -> tuple[str, int, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.sandbox.client_world import NEEDED, client, same, tree
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox
 
 pytestmark = NEEDED
 
@@ -46,10 +46,7 @@ def test_s3_syncs_both_ways_and_copies_in_parts(box: SandboxBox, tmp_path: Path)
 
 
 def test_an_instance_is_bought_asked_and_given_back(box: SandboxBox) -> None:
-    iam = box.client("iam")
-    iam.create_role(RoleName="node", AssumeRolePolicyDocument=ROLE_TRUST)
-    iam.create_instance_profile(InstanceProfileName="node")
-    iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
+    box.role()
     query = ("--query", "Instances[0].InstanceId", "--output", "text")
     kind = ("--image-id", box.image(), "--instance-type", "t3.micro", "--iam-instance-profile", "Name=node")
     # once as a user types it; what follows has the same variables around it

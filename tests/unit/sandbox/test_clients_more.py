@@ -12,7 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from tests.unit.sandbox.client_world import NEEDED, PLACE, client, environment, same, tree
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 
 from runctl.sandbox import sshd
 
@@ -136,11 +136,7 @@ def test_openssh_runs_copies_and_forwards_on_an_ssh_host(box: SandboxBox, tmp_pa
 
 
 def test_a_session_client_runs_a_command_and_a_terminal(box: SandboxBox) -> None:
-    iam = box.client("iam")
-    iam.create_role(RoleName="node", AssumeRolePolicyDocument=ROLE_TRUST)
-    iam.create_instance_profile(InstanceProfileName="node")
-    iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
-    [instance] = box.launch(IamInstanceProfile={"Name": "node"})
+    [instance] = box.launch(IamInstanceProfile=box.role())
     until(lambda: box.client("ssm").describe_instance_information()["InstanceInformationList"])
     done = client(
         box, "pyssm", "exec", "--target", instance, "--command", "echo out; echo err >&2; exit 3", code=3

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +32,6 @@ def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
 def met(answer: dict[str, Any]) -> list[str]:
     """The instances an event happened to."""
     return [instance for each in answer["weather"] for instance in each["instances"]]
-
-
-def role(box: SandboxBox, name: str = "node") -> None:
-    iam = box.client("iam")
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument=ROLE_TRUST)
-    iam.attach_role_policy(RoleName=name, PolicyArn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore")
-    iam.create_instance_profile(InstanceProfileName=name)
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
 
 def test_an_instance_lives_stops_starts_and_ends(box: SandboxBox, tmp_path: Path) -> None:
@@ -123,7 +115,7 @@ def test_a_launch_that_ec2_refuses(box: SandboxBox, wrong: dict[str, object], co
 
 
 def test_every_instance_of_a_launch_has_the_profile(box: SandboxBox) -> None:
-    role(box)
+    box.role()
     ids = box.launch(MinCount=1, MaxCount=3, IamInstanceProfile={"Name": "node"})
     found = box.client("ec2").describe_instances(InstanceIds=ids)["Reservations"][0]["Instances"]
     assert [each["IamInstanceProfile"]["Arn"].rpartition("/")[2] for each in found] == ["node"] * 3
@@ -166,7 +158,7 @@ def test_spot_is_noticed_then_taken_back(box: SandboxBox) -> None:
 
 
 def test_a_requested_spot_instance_is_one_too(box: SandboxBox) -> None:
-    role(box)
+    box.role()
     ec2 = box.client("ec2")
     spec = {"ImageId": box.image(), "InstanceType": "t3.micro", "IamInstanceProfile": {"Name": "node"}}
     request = ec2.request_spot_instances(InstanceCount=1, LaunchSpecification=spec)["SpotInstanceRequests"][0]
@@ -276,7 +268,7 @@ def test_keys_made_through_iam_and_sts_sign(box: SandboxBox) -> None:
     made = iam.create_access_key(UserName="eve")["AccessKey"]
     hers = {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"]}
     assert box.client("sts", **hers).get_caller_identity()["Arn"].endswith("user/eve")
-    role(box)
+    box.role()
     arn = iam.get_role(RoleName="node")["Role"]["Arn"]
     lent = sts.assume_role(RoleArn=arn, RoleSessionName="lent")["Credentials"]
     theirs = {"key": lent["AccessKeyId"], "secret": lent["SecretAccessKey"]}

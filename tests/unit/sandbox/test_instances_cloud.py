@@ -9,20 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 from tests.unit.sandbox.instance_world import OBSTACLE, WHY
 
 pytestmark = pytest.mark.skipif(bool(OBSTACLE), reason=WHY)
-
-
-def role(box: SandboxBox) -> dict[str, str]:
-    """An instance profile for Systems Manager."""
-    iam = box.client("iam")
-    iam.create_role(RoleName="node", AssumeRolePolicyDocument=ROLE_TRUST)
-    iam.attach_role_policy(RoleName="node", PolicyArn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore")
-    iam.create_instance_profile(InstanceProfileName="node")
-    iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
-    return {"Name": "node"}
 
 
 def registered(box: SandboxBox) -> set[str]:
@@ -50,7 +40,7 @@ def test_twenty_instances_register_take_commands_and_use_their_role(tmp_path: Pa
     with sandbox(tmp_path) as box:
         status = json.loads(box.runctl("status", "--json").stdout)
         assert status[0]["weaker"] == []
-        profile = role(box)
+        profile = box.role()
         started = time.monotonic()
         (first,) = box.launch(IamInstanceProfile=profile, UserData="#!/bin/sh\necho from-user-data\n")
         until(lambda: first in registered(box))
@@ -73,7 +63,7 @@ def test_twenty_instances_register_take_commands_and_use_their_role(tmp_path: Pa
 
 def test_an_instance_shuts_down_as_it_was_told_to(tmp_path: Path) -> None:
     with sandbox(tmp_path) as box:
-        profile = role(box)
+        profile = box.role()
         (stops,) = box.launch(IamInstanceProfile=profile)
         (ends,) = box.launch(IamInstanceProfile=profile, InstanceInitiatedShutdownBehavior="terminate")
         until(lambda: {stops, ends} <= registered(box))
@@ -89,7 +79,7 @@ def test_an_instance_shuts_down_as_it_was_told_to(tmp_path: Path) -> None:
 
 def test_an_image_and_a_volume_hold_what_was_written(tmp_path: Path) -> None:
     with sandbox(tmp_path) as box:
-        ec2, profile = box.client("ec2"), role(box)
+        ec2, profile = box.client("ec2"), box.role()
         (maker,) = box.launch(IamInstanceProfile=profile)
         until(lambda: maker in registered(box))
         assert run(box, maker, "echo baked > /opt/word")["Status"] == "Success"

@@ -157,7 +157,7 @@ class Guard:
         if self.identities.is_root(signed.access_key):
             return None
         known = self.identities.of(signed.access_key)
-        return S3Judge(known, self._base(request, known, signed.region, "s3"))
+        return S3Judge(known, self._base(request, known, signed.region or self._cloud.state.region, "s3"))
 
     def _base(self, request: Request, known: Known, region: str, service: str) -> Values:
         """The condition keys that every request has."""

@@ -134,7 +134,7 @@ class Access:
         headers = self._request.headers
         found: Values = {
             "s3:authtype": ("REST-QUERY-STRING" if self._identity.presigned else "REST-HEADER",),
-            "s3:signatureversion": ("AWS4-HMAC-SHA256",),
+            "s3:signatureversion": ("AWS4-HMAC-SHA256" if self._identity.stamp else "AWS",),
             "s3:tlsversion": ("1.3",),
         }
         for name in _HEADERS:

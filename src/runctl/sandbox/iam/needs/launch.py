@@ -39,7 +39,9 @@ def launch_needs(world: World, action: str, asked: dict[str, Any]) -> list[Need]
     made += [("volume", keys) for keys in _volumes(world, given)]
     if tags.get("spot-instances-request"):
         made.append(("spot-instances-request", {}))
-    new = [Need(name, world.arn(kind, "*"), {**keys, **_brought(tags, kind), **common}) for kind, keys in made]
+    new = [
+        Need(name, world.arn(kind, "*"), {**keys, **_brought(tags, kind), **common}) for kind, keys in made
+    ]
     return [*new, *found, *world.tagging(action, tags), *world.passing(given.get("IamInstanceProfile"))]
 
 
