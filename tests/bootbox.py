@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 
+from runctl.aws.names import Names
+from runctl.aws.policies import instance_policy
 from runctl.core.cancel import CancelToken
 from runctl.core.clock import SystemClock
 from runctl.core.events import Event
@@ -62,10 +64,9 @@ class Cloud:
     def prepare(self) -> None:
         """After a reset: bucket, role, agent."""
         self.s3.create_bucket(Bucket=BUCKET)
-        iam = self.box.client("iam")
-        iam.create_role(RoleName="machine", AssumeRolePolicyDocument=ROLE_TRUST)
-        iam.create_instance_profile(InstanceProfileName="machine")
-        iam.add_role_to_instance_profile(InstanceProfileName="machine", RoleName="machine")
+        names = Names("123456789012", self.box.values["AWS_REGION"], BUCKET, PREFIX, "machine", "machine")
+        # the rights that ``runctl aws setup`` gives machines, and no more
+        self.box.role("machine", core=False, policy=json.dumps(instance_policy(names)))
         boot.send_agent(self.store, CancelToken())
         self.image = self.box.image()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.unit.aws.aws_world import Heard, Providers, blow
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 
 from runctl.core.cancel import CancelToken
 from runctl.core.clock import SystemClock
@@ -171,10 +171,7 @@ def test_an_image_of_ones_own_by_id_and_by_parameter(
 def test_a_machine_is_bought_as_the_settings_and_the_rules_say(
     box: SandboxBox, clients: Providers, aws: AwsProvider
 ) -> None:
-    iam = box.client("iam")
-    iam.create_role(RoleName="node", AssumeRolePolicyDocument=ROLE_TRUST)
-    iam.create_instance_profile(InstanceProfileName="node")
-    iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
+    box.role()
     aws = clients.make(aws__instance_profile="node")
     offer = first(aws, replace(SPOT, disk_gb=40))
     bought = replace(purchase(), disk_gb=40, expires_at=datetime(2026, 12, 1, tzinfo=UTC))

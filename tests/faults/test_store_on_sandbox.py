@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from tests.bootbox import init_of
 from tests.storebox import PYTHONS, program
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 from tests.unit.sandbox.instance_world import OBSTACLE, WHY
 
 from runctl.agent import s3_download, s3_upload
@@ -118,13 +119,15 @@ store.put("digest", digest.encode())
 @pytest.mark.skipif(bool(OBSTACLE), reason=WHY)
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.split("/")[-3])
 def test_an_instance_uses_its_role_and_renews_it(python: str, box: SandboxBox, store: Any) -> None:
-    iam = box.client("iam")
-    iam.create_role(RoleName="machine", AssumeRolePolicyDocument=ROLE_TRUST)
-    iam.create_instance_profile(InstanceProfileName="machine")
-    iam.add_role_to_instance_profile(InstanceProfileName="machine", RoleName="machine")
+    statement = {
+        "Effect": "Allow",
+        "Action": "s3:*Object",
+        "Resource": "arn:aws:s3:::memory/from-the-machine/*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
     box.weather("expired", "--service", "s3", "--times", "1", "--skip", "2", "--access-key", "ASIA*")
     data = f"#!/bin/sh\nuntil [ -e /root/go ]; do sleep 0.05; done; exec {python} -I -S /root/code.py\n"
-    (instance,) = box.launch(IamInstanceProfile={"Name": "machine"}, UserData=data)
+    (instance,) = box.launch(IamInstanceProfile=box.role("machine", core=False, policy=policy), UserData=data)
     root = Path(f"/proc/{until(lambda: init_of(instance))}/root/root")
     (root / "code.py").write_text(program(CODE))
     (root / "go").touch()

@@ -84,12 +84,17 @@ class SandboxBox:
     def weather(self, *words: str) -> Any:
         return json.loads(self.runctl("weather", *words, "--json").stdout or "null")
 
-    def role(self, name: str = "node", *, core: bool = True) -> dict[str, str]:
-        """A role for instances in a profile of the same name; with ``core``, Systems Manager may have them."""
+    def role(self, name: str = "node", *, core: bool = True, policy: str = "") -> dict[str, str]:
+        """A role for instances in a profile of the same name.
+
+        With ``core``, Systems Manager may have them; ``policy`` is a document that the role has inline.
+        """
         iam = self.client("iam")
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=ROLE_TRUST)
         if core:
             iam.attach_role_policy(RoleName=name, PolicyArn=SSM_CORE)
+        if policy:
+            iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy)
         iam.create_instance_profile(InstanceProfileName=name)
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
         return {"Name": name}

@@ -62,11 +62,7 @@ def lent(box: SandboxBox, credentials: dict[str, str]) -> Person:
 
 def node_role(box: SandboxBox, *statements: dict[str, Any], name: str = "node", core: bool = True) -> None:
     """A role for instances with an inline policy."""
-    box.role(name, core=core)
-    if statements:
-        box.client("iam").put_role_policy(
-            RoleName=name, PolicyName="own", PolicyDocument=document(*statements)
-        )
+    box.role(name, core=core, policy=document(*statements) if statements else "")
 
 
 def trouble(call: Callable[..., Any], **given: Any) -> tuple[str, str]:

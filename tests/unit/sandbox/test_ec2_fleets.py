@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.unit.sandbox.cloud_world import ROLE_TRUST, SandboxBox, sandbox, until
+from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 
 ALIVE = ("pending", "running")
 
@@ -22,10 +22,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxBox]:
 @pytest.fixture(autouse=True)
 def fresh(box: SandboxBox) -> None:
     box.reset()
-    iam = box.client("iam")
-    iam.create_role(RoleName="node", AssumeRolePolicyDocument=ROLE_TRUST)
-    iam.create_instance_profile(InstanceProfileName="node")
-    iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
+    box.role()
 
 
 def template(box: SandboxBox, **more: Any) -> dict[str, str]:

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
-from tests.unit.sandbox.iam_world import ACCOUNT, Person, because, document, node_role, refusal, user
+from tests.unit.sandbox.iam_world import (
+    ACCOUNT,
+    Person,
+    because,
+    document,
+    lent,
+    node_role,
+    refusal,
+    trust,
+    user,
+)
 
 BOB = f"arn:aws:iam::{ACCOUNT}:user/bob"
 EC2 = f"arn:aws:ec2:us-east-1:{ACCOUNT}"
@@ -342,6 +352,35 @@ def test_systems_manager_asks_for_document_instance_and_session(box: SandboxBox)
     theirs = box.client("ssm").start_session(Target=mine)["SessionId"]
     assert refusal(ssm.terminate_session, SessionId=theirs)[0] == "AccessDeniedException"
     ssm.terminate_session(SessionId=own)
+
+
+def test_who_assumed_a_role_ends_their_own_sessions_alone(box: SandboxBox) -> None:
+    node_role(box)
+    [instance] = box.launch(IamInstanceProfile={"Name": "node"})
+    until(lambda: box.client("ssm").describe_instance_information()["InstanceInformationList"])
+    box.client("iam").create_role(
+        RoleName="team", AssumeRolePolicyDocument=trust({"AWS": f"arn:aws:iam::{ACCOUNT}:root"})
+    )
+    own = {"StringLike": {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"}}
+    rights = document(
+        {"Action": "ssm:StartSession"},
+        {"Action": ["ssm:TerminateSession", "ssm:ResumeSession"], "Condition": own},
+    )
+    box.client("iam").put_role_policy(RoleName="team", PolicyName="own", PolicyDocument=rights)
+
+    def member(name: str) -> Any:
+        given = box.client("sts").assume_role(
+            RoleArn=f"arn:aws:iam::{ACCOUNT}:role/team", RoleSessionName=name
+        )
+        return lent(box, given["Credentials"]).client("ssm")
+
+    ann, eve = member("ann"), member("eve")
+    session = ann.start_session(Target=instance)["SessionId"]
+    assert session.startswith("ann-")
+    for call in (eve.terminate_session, eve.resume_session):
+        assert refusal(call, SessionId=session)[0] == "AccessDeniedException"
+    ann.resume_session(SessionId=session)
+    ann.terminate_session(SessionId=session)
 
 
 def test_the_default_session_document_is_asked_for_where_a_policy_wants_it(box: SandboxBox) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runctl.sandbox.call import ApiError
 from runctl.sandbox.iam import messages, words
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runctl.sandbox.iam.needs.need import Values
     from runctl.sandbox.moto_services import Moto
     from runctl.sandbox.sigv4 import Identity
+    from runctl.sandbox.ssm.service import Ssm
 
 SPOT_SERVICE = "spot.amazonaws.com"
 _JSON = frozenset(
@@ -106,7 +107,8 @@ class Guard:
         if call.service in _JSON:
             given = read_json(call)
             if call.service == "ssm":
-                place = ssm.Place(call.region, call.account, self._cloud.ec2)
+                sessions = cast("Ssm", self._cloud.services["ssm"])
+                place = ssm.Place(call.region, call.account, self._cloud.ec2, sessions.session_tags)
                 return ssm.needs(place, call.action, given, request.path)
             return [self._others(call, call.action, given)]
         return [await self._moto.run(lambda: self._needs(request, call, principal))]

@@ -40,6 +40,11 @@ class Principal:
     name: str
     tags: dict[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def mark(self) -> str:
+        """What sessions of Systems Manager are tagged with: a user's name, else ``aws:userid``."""
+        return self.name if self.kind == "User" else self.user_id
+
     def keys(self) -> dict[str, tuple[str, ...]]:
         """The condition keys that come with who asks."""
         found: dict[str, tuple[str, ...]] = {

@@ -38,6 +38,7 @@ class Session:
     owner: str
     reason: str
     started: float
+    mark: str = ""  # of its owner, in the tag that policies know a session by
     agent_token: str = ""
     client_token: str = ""
     agent: WebSocket | None = None
@@ -82,9 +83,13 @@ class Sessions:
         """All of them, newest first."""
         return sorted(self._sessions.values(), key=lambda each: each.started, reverse=True)
 
-    def start(self, target: str, document: str, *, user: str, reason: str, owner: str) -> Session:
+    def start(
+        self, target: str, document: str, *, user: str, reason: str, owner: str, mark: str = ""
+    ) -> Session:
         """A session that nobody has joined yet, with a token for the client."""
-        session = Session(f"{user}-{secrets.token_hex(9)[:17]}", target, document, owner, reason, self._now())
+        session = Session(
+            f"{user}-{secrets.token_hex(9)[:17]}", target, document, owner, reason, self._now(), mark
+        )
         session.client_token = secrets.token_urlsafe(64)
         session.active = self._monotonic()
         self._sessions[session.id] = session

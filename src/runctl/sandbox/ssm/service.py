@@ -154,6 +154,13 @@ class Ssm:
         self.check_agent(call, session.target)
         return _channel_created("CreateDataChannel", self.sessions.agent_token(session))
 
+    def session_tags(self, session_id: str) -> dict[str, str]:
+        """The tags that Systems Manager itself puts on a session; none when there is no such session."""
+        found = self.sessions.get(session_id)
+        if found is None:
+            return {}
+        return {"aws:ssmmessages:session-id": found.mark, "aws:ssmmessages:target-id": found.target}
+
     def check_agent(self, call: Call, instance: str) -> None:
         """An agent speaks for its own instance only, with the credentials of that instance. Raises ApiError."""
         if self.cloud.state.instance_of(call.access_key) != instance:

@@ -29,8 +29,9 @@ def start_session(ssm: Ssm, call: Call, given: dict[str, Any], request: Request)
     if usable(ssm, target) is None or not ssm.agents.online(target):
         raise ApiError("TargetNotConnected", f"{target} is not connected.")
     owner, user = owner_of(call)
+    mark = call.principal.mark if call.principal is not None else user
     session = ssm.sessions.start(
-        target, document.name, user=user, reason=given.get("Reason", ""), owner=owner
+        target, document.name, user=user, reason=given.get("Reason", ""), owner=owner, mark=mark
     )
     content = {
         "DocumentName": document.name,

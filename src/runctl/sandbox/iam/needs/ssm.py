@@ -19,12 +19,15 @@ _CHANNELS = {"/v1/control-channel/": "CreateControlChannel", "/v1/data-channel/"
 
 
 class Place:
-    """The region and account that ARNs are made of, and who knows the instances."""
+    """The region and account that ARNs are made of, and who knows the tags of instances and sessions."""
 
-    def __init__(self, region: str, account: str, ec2: Directory | None) -> None:
+    def __init__(
+        self, region: str, account: str, ec2: Directory | None, session_tags: Callable[[str], dict[str, str]]
+    ) -> None:
         self.region = region
         self.account = account
         self._ec2 = ec2
+        self.session_tags = session_tags
 
     def arn(self, kind: str, name: str) -> str:
         """An ARN of Systems Manager; what AWS itself provides belongs to no account."""
@@ -89,7 +92,9 @@ def _start_session(place: Place, given: dict[str, Any]) -> list[list[Need]]:
 
 
 def _session(place: Place, name: str, given: dict[str, Any]) -> list[Need]:
-    return [Need(name, place.arn("session", str(given.get("SessionId", ""))))]
+    session = str(given.get("SessionId", ""))
+    tags = resource_tags(place.session_tags(session), "ssm:resourcetag")
+    return [Need(name, place.arn("session", session), tags)]
 
 
 def _instance(place: Place, name: str, given: dict[str, Any]) -> list[Need]:
