@@ -7,26 +7,25 @@ brought, and what another version of the file on this machine has.
 from __future__ import annotations
 
 import errno
-from hashlib import sha256
+import threading
 
-from runctl.agent import blobs, tree
+from runctl.agent import tree
 from runctl.agent.crew import together
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import free_bytes
-from runctl.agent.large import LargeFile
-from runctl.agent.tree_object import PIECE, TreeObject, base_of, unpacked
+from runctl.agent.placing import Placing
+from runctl.agent.tree_object import TreeObject, base_of
 from runctl.agent.trees import Trees
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from runctl.agent.home import Home
+    from runctl.agent.placing import Progress
     from runctl.agent.store import Store
     from runctl.agent.tree_object import Block
-
-    Progress = Callable[[int, int], None]
 
 WORKERS = 8
 STRETCH = 4 << 20  # bytes that one request asks for at most, unless one block is larger
@@ -44,29 +43,32 @@ class Fetched:
 
 
 def fetch(digest: str, store: Store, *, home: Home, progress: Progress) -> Fetched:
-    """Bring every content of the tree here. ``progress`` is told bytes of content that are here, and are missing at all.
+    """Bring every content of the tree here.
 
     Raises:
         AgentFailure: ``store-missing`` and what else the store says; ``tree-object``, ``tree-digest``, ``tree-unsafe``;
             ``blob-corrupt`` when a content stays wrong; ``disk-full``.
     """
     found = _tree(digest, store, Trees(home))
-    lacking = {
-        entry["digest"]: entry["size"]
-        for entry in found.entries
-        if entry["type"] == "file" and not blobs.is_here(entry["digest"], home=home)
-    }
-    work = _Fetching(found, lacking, store, home, progress)
+    placing = Placing(found.entries, found.recipes, home=home, progress=progress)
+    reading = Reading(store, placing)
     try:
-        work.run()
+        with placing:
+            stretches = _stretches(_wanted(found.blocks, placing.lacking()))
+            together((reading.job(stretch) for stretch in stretches), workers=WORKERS)
+            placing.finish()
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = free_bytes(home.path)
-            raise AgentFailure(
-                "disk-full", path=home.path, free_bytes=free, needed_bytes=sum(lacking.values())
-            ) from error
-        raise
-    return Fetched(found.entries, len(lacking), sum(lacking.values()), work.read)
+        raise no_space(error, home, placing.content) from error
+    return Fetched(found.entries, placing.files, placing.content, reading.read)
+
+
+def no_space(error: OSError, home: Home, needed: int) -> BaseException:
+    """``disk-full`` when that is what an error says, else the error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AgentFailure(
+            "disk-full", path=home.path, free_bytes=free_bytes(home.path), needed_bytes=needed
+        )
+    return error
 
 
 def _tree(digest: str, store: Store, trees: Trees) -> TreeObject:
@@ -88,69 +90,49 @@ def _tree(digest: str, store: Store, trees: Trees) -> TreeObject:
     return found
 
 
-class _Fetching:
-    """One fetching: which pieces go where, and how far it is."""
+def _wanted(blocks: Iterable[Block], lacking: set[str]) -> Iterator[Block]:
+    """The blocks to read, each piece from one of them."""
+    wanted = set(lacking)
+    for block in blocks:
+        if not wanted.isdisjoint(block.pieces):
+            wanted.difference_update(block.pieces)
+            yield block
+    if wanted:
+        raise AgentFailure("tree-object", detail="it does not say where %s lies" % min(wanted))
 
-    def __init__(
-        self, found: TreeObject, lacking: dict[str, int], store: Store, home: Home, progress: Progress
-    ) -> None:
-        self._store = store
-        self._home = home
-        self._progress = progress
-        self._total = sum(lacking.values())
-        self._done = 0
-        self.read = 0
-        self._small = {digest for digest, size in lacking.items() if size <= PIECE}
-        self._large = [
-            LargeFile(digest, size, found.recipes[digest], home=home)
-            for digest, size in lacking.items()
-            if size > PIECE
-        ]
-        self._blocks = found.blocks
 
-    def run(self) -> None:
-        """Do it all."""
-        try:
-            self._places: dict[str, list[LargeFile]] = {}
-            for file in self._large:
-                self._done += file.begin()
-                for piece in file.lacking:
-                    self._places.setdefault(piece, []).append(file)
-            self._tell(0)
-            together((self._job(stretch) for stretch in self._stretches()), workers=WORKERS)
-            for file in self._large:
-                file.finish()
-        finally:
-            for file in self._large:
-                file.close()
-
-    def _wanted(self) -> Iterator[Block]:
-        """The blocks to read, each piece from one of them."""
-        wanted = self._small | set(self._places)
-        for block in self._blocks:
-            if not wanted.isdisjoint(block.pieces):
-                wanted.difference_update(block.pieces)
-                yield block
-        if wanted:
-            raise AgentFailure("tree-object", detail="it does not say where %s lies" % min(wanted))
-
-    def _stretches(self) -> Iterator[list[Block]]:
-        """Blocks that lie back to back and are read with one request."""
-        run: list[Block] = []
-        for block in sorted(self._wanted(), key=lambda block: (block.pack, block.offset)):
-            if run and (
-                block.pack != run[-1].pack
-                or not block.pack
-                or block.offset != run[-1].offset + run[-1].length
-                or block.offset + block.length - run[0].offset > STRETCH
-            ):
-                yield run
-                run = []
-            run.append(block)
-        if run:
+def _stretches(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    """Blocks that lie back to back and are read with one request."""
+    run: list[Block] = []
+    for block in sorted(blocks, key=lambda block: (block.pack, block.offset)):
+        if run and (
+            block.pack != run[-1].pack
+            or not block.pack
+            or block.offset != run[-1].offset + run[-1].length
+            or block.offset + block.length - run[0].offset > STRETCH
+        ):
             yield run
+            run = []
+        run.append(block)
+    if run:
+        yield run
 
-    def _job(self, stretch: list[Block]) -> Callable[[], None]:
+
+class Reading:
+    """Reads stretches of packs and places what is in them; ``read`` counts the bytes. Safe from several threads."""
+
+    def __init__(self, store: Store, placing: Placing) -> None:
+        self._store = store
+        self._placing = placing
+        self._lock = threading.Lock()
+        self.read = 0
+
+    def job(self, stretch: list[Block]) -> Callable[[], None]:
+        """The reading of blocks that lie back to back, as a piece of work.
+
+        Raises:
+            AgentFailure: (by the work) what the store says; ``blob-corrupt`` when its bytes stay wrong.
+        """
         return lambda: self._take(stretch)
 
     def _take(self, stretch: list[Block]) -> None:
@@ -159,11 +141,12 @@ class _Fetching:
         length = sum(block.length for block in stretch)
         for tried in range(1, TRIES + 1):
             data = first.inline or self._store.get("packs/" + first.pack, start=first.offset, length=length)
-            self.read += length
+            with self._lock:
+                self.read += length
             try:
                 for block in stretch:
                     begin = block.offset - first.offset
-                    self._place(block, data[begin : begin + block.length])
+                    self._placing.place(block.pieces, data[begin : begin + block.length])
             except ValueError as error:
                 if tried == TRIES:
                     where = "in %s of the store" % (first.pack[:12] or "the tree")
@@ -172,21 +155,3 @@ class _Fetching:
                     ) from error
             else:
                 return
-
-    def _place(self, block: Block, data: bytes) -> None:
-        """Keep the pieces of a block that are missing. Raises ``ValueError`` when one is not what it should be."""
-        for piece, content in zip(block.pieces, unpacked(data)):
-            if piece not in self._small and piece not in self._places:
-                continue
-            found = sha256(content).hexdigest()
-            if found != piece:
-                raise ValueError(found)
-            if piece in self._small:
-                blobs.keep(piece, content, home=self._home)
-                self._tell(len(content))
-            for file in self._places.get(piece, ()):
-                self._tell(file.put(piece, content))
-
-    def _tell(self, count: int) -> None:
-        self._done += count
-        self._progress(self._done, self._total)

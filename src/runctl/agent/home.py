@@ -48,6 +48,7 @@ class Home:
         self.blobs = os.path.join(self.path, "blobs")
         self.data = os.path.join(self.path, "data")
         self.incoming = os.path.join(self.blobs, "incoming")
+        self.projects = os.path.join(self.path, "projects")
         self.recipes = os.path.join(self.path, "recipes")
         self.trees = os.path.join(self.path, "trees")
         self.runs = os.path.join(self.path, "runs")

@@ -86,6 +86,12 @@ def _fetch(request: dict[str, Any], _source: wire.Input, home: Home, _digest: st
     return {"files": found.files, "bytes": found.content, "read": found.read}
 
 
+def _sync(request: dict[str, Any], source: wire.Input, home: Home, _digest: str) -> Answer:
+    from runctl.agent import sync  # noqa: PLC0415
+
+    return sync.sync(request, source, home=home)
+
+
 def _launch(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
     from runctl.agent import launch  # noqa: PLC0415
 
@@ -157,6 +163,7 @@ HANDLERS: dict[str, Handler] = {
     "receive": _receive,
     "fetch": _fetch,
     "launch": _launch,
+    "sync": _sync,
     "follow": _follow,
     "status": _status,
     "cancel": _cancel,

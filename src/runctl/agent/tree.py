@@ -131,7 +131,7 @@ def _fill(
             if entry["type"] == "link":
                 os.symlink(encoded(entry["target"]), base + b"/" + name)
             elif entry["type"] == "file":
-                _copy(entry, base + b"/" + name, home)
+                copy(entry, base + b"/" + name, home)
         except FileExistsError as error:  # a file system that ignores case
             detail = "another entry has the same name on this machine"
             raise AgentFailure("tree-unsafe", path=entry["path"], detail=detail) from error
@@ -154,7 +154,8 @@ def _folders(base: bytes, name: bytes, made: set[bytes]) -> None:
     made.add(name)
 
 
-def _copy(entry: dict[str, Any], target: bytes, home: Home) -> None:
+def copy(entry: dict[str, Any], target: bytes, home: Home) -> None:
+    """Make one file of a tree out of its blob, verified while it is copied. Raises as ``assemble`` does."""
     digest = entry["digest"]
     blob = home.blob(digest)
     try:

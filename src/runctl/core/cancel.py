@@ -114,7 +114,8 @@ class Child(Generic[T]):
         self._work = work
         self.done = threading.Event()
 
-    def _run(self, on_error: Callable[[BaseException], None]) -> None:
+    def run(self, on_error: Callable[[BaseException], None] = lambda _error: None) -> None:
+        """Do the work and keep what came of it. Raises nothing."""
         try:
             self._result.append(self._work())
         except BaseException as error:  # noqa: BLE001 - handed to the scope, which raises it
@@ -149,7 +150,7 @@ class together:  # noqa: N801 - reads as a statement: with together(cancel) as s
         """Begin ``work`` on a daemon thread; it should watch ``scope.cancel``."""
         child = Child(name, work)
         self._children.append(child)  # type: ignore[arg-type]
-        threading.Thread(target=child._run, args=(self._failed,), name=name, daemon=True).start()  # noqa: SLF001
+        threading.Thread(target=child.run, args=(self._failed,), name=name, daemon=True).start()
         return child
 
     def _failed(self, error: BaseException) -> None:

@@ -10,24 +10,24 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from runctl.core.cancel import together
 from runctl.core.quantities import count, size
 from runctl.engine import packs, tree_object
-from runctl.engine.packs import Piece
+from runctl.engine.contents import Contents, by_content
 from runctl.engine.steps import step
 from runctl.engine.store_memory import StoreMemory
 from runctl.engine.tree_object import PIECE, Block, TreeObject, pieces_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runctl.core.cancel import CancelToken
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.ports import Store
+    from runctl.engine.packs import Piece
     from runctl.engine.plan import CodePlan
     from runctl.engine.steps import Step
     from runctl.project.snapshot import Snapshot
@@ -114,20 +114,11 @@ def missing_in_store(
     pieces = known.pieces(of_base=True)
     recipes = {} if known.base is None else known.base.recipes
     lacking = []
-    for digest, entry in _contents(snapshot.entries).items():
+    for digest, entry in by_content(snapshot.entries).items():
         whole = entry["size"] <= PIECE or digest in recipes
         if not whole or not pieces.issuperset(pieces_of(entry, recipes)):
             lacking.append(digest)
     return tuple(lacking)
-
-
-def _contents(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Each content of a tree once, under its first path, in the order of paths."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for entry in entries:
-        if entry["type"] == "file":
-            found.setdefault(entry["digest"], entry)
-    return found
 
 
 def _ask(tree: str, store: Store, memory: StoreMemory, cancel: CancelToken) -> _Known:
@@ -177,16 +168,14 @@ class _Sending:
         self._doing = doing
         self._made: list[Block] = []
         self._counting = threading.Lock()
-        self._recipes: dict[str, tuple[str, ...]] = {}
+        self._contents = Contents(snapshot, {} if known.base is None else known.base.recipes)
         self.files = self.content = self.sent = self.objects = 0
 
     def run(self, cancel: CancelToken) -> None:
         """Send the packs, then the tree."""
         entries, removed, base = self._to_tell()
-        known = self._known.base
-        self._recipes = dict(known.recipes) if known is not None else {}
-        self._recipes |= self._new_recipes(entries, cancel)
-        lacking = list(self._lacking(entries, self._known.pieces(of_base=base is not None)))
+        self._contents.learn(entries, cancel, self._doing)
+        lacking = list(self._contents.lacking(entries, self._known.pieces(of_base=base is not None)))
         self.content = sum(piece.size for piece in lacking)
         self.files = len({piece.file for piece in lacking})
         inline = b""
@@ -198,7 +187,7 @@ class _Sending:
             self._snapshot.digest,
             entries,
             self._blocks(entries, base),
-            self._recipes,
+            self._contents.recipes,
             "" if base is None else base.tree,
             removed,
             inline,
@@ -217,31 +206,11 @@ class _Sending:
                 return changed, removed, base
         return entries, (), None
 
-    def _new_recipes(
-        self, entries: Iterable[Mapping[str, Any]], cancel: CancelToken
-    ) -> dict[str, tuple[str, ...]]:
-        """The pieces of the large files whose pieces nobody knows yet; each is read once."""
-        found = {}
-        for digest, entry in _contents(entries).items():
-            if entry["size"] > PIECE and digest not in self._recipes:
-                self._doing.progress(0, None, unit="bytes", item=entry["path"])
-                found[digest] = tuple(_named(self._snapshot.read_blob(digest), cancel))
-        return found
-
-    def _lacking(self, entries: Iterable[Mapping[str, Any]], there: set[str]) -> Iterator[Piece]:
-        """What has to travel, each piece once, in the order of paths. What it gives counts as there from then on."""
-        for digest, entry in _contents(entries).items():
-            for number, piece in enumerate(pieces_of(entry, self._recipes)):
-                if piece not in there:
-                    there.add(piece)
-                    start = number * PIECE
-                    yield Piece(piece, min(PIECE, entry["size"] - start), digest, start)
-
     def _inline(self, lacking: Sequence[Piece]) -> bytes:
         """Few bytes ride in the tree object."""
         if not lacking:
             return b""
-        body = packs.block([self._read(piece) for piece in lacking], _LEVEL)
+        body = packs.block([self._contents.read(piece) for piece in lacking], _LEVEL)
         self._made.append(Block("", 0, len(body), tuple(piece.digest for piece in lacking)))
         return body
 
@@ -258,23 +227,17 @@ class _Sending:
                     pieces = waiting.popleft()
                 except IndexError:
                     return
-                body, blocks = packs.pack(pieces, self._read, level=_LEVEL)
+                body, blocks = packs.pack(pieces, self._contents.read, level=_LEVEL)
                 self._put(f"packs/{blocks[0].pack}", body, token)
                 self._memory.add_pack(blocks[0].pack, blocks)
                 with telling:
                     self._made += blocks
                     done += sum(piece.size for block in pieces for piece in block)
-                    self._doing.progress(done, total, unit="bytes", item=self._path(pieces[-1][-1].file))
+                    self._doing.progress(done, total, unit="bytes", item=self._contents.path(pieces[-1][-1]))
 
         with together(cancel) as scope:
             for _ in range(min(_WORKERS, len(waiting))):
                 scope.start("send-pack", lambda: work(scope.cancel))
-
-    def _path(self, digest: str) -> str:
-        return self._snapshot.sources[digest].path
-
-    def _read(self, piece: Piece) -> bytes:
-        return self._snapshot.read_part(piece.file, piece.start, piece.size, expected=piece.digest)
 
     def _put(self, key: str, data: bytes, cancel: CancelToken) -> None:
         self._store.put(key, data, cancel=cancel)
@@ -284,7 +247,11 @@ class _Sending:
 
     def _blocks(self, entries: Iterable[Mapping[str, Any]], base: TreeObject | None) -> tuple[Block, ...]:
         """The blocks that hold the pieces of ``entries``, without those that the base names already."""
-        wanted = {piece for entry in _contents(entries).values() for piece in pieces_of(entry, self._recipes)}
+        wanted = {
+            piece
+            for entry in by_content(entries).values()
+            for piece in pieces_of(entry, self._contents.recipes)
+        }
         before: tuple[Block, ...] = ()
         if base is not None:
             wanted.difference_update(base.pieces)
@@ -296,16 +263,3 @@ class _Sending:
                 found.append(block)
                 wanted.difference_update(block.pieces)
         return tuple(found)
-
-
-def _named(chunks: Iterable[bytes], cancel: CancelToken) -> Iterator[str]:
-    """The digests of the pieces of a content that comes in chunks of any size."""
-    buffer = bytearray()
-    for chunk in chunks:
-        cancel.check()
-        buffer += chunk
-        while len(buffer) >= PIECE:
-            yield sha256(memoryview(buffer)[:PIECE]).hexdigest()
-            del buffer[:PIECE]
-    if buffer:
-        yield sha256(buffer).hexdigest()

@@ -2,7 +2,7 @@
 
 It saves questions, and the sending again of what a killed client had sent; it is never believed without asking the store
 whether the objects are there. ``$XDG_CACHE_HOME/runctl/stores/<hash of the store>/<hash of the project>/``: ``base``, a
-tree object behind a line with its SHA-256, and ``packs``, one line of JSON for each pack. Anything that cannot be read
+tree object, and ``packs``, one line of JSON for each pack. Anything that cannot be read
 counts as nothing known.
 """
 
@@ -12,16 +12,19 @@ import contextlib
 import json
 import os
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runctl.engine import tree_object
 from runctl.engine.tree_object import Block
+from runctl.project import sealed
 from runctl.project.places import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runctl.engine.tree_object import TreeObject
+
+_KIND: Final = "base 1"
 
 
 class StoreMemory:
@@ -33,13 +36,8 @@ class StoreMemory:
 
     def base(self) -> TreeObject | None:
         """The last whole tree that was sent."""
-        try:
-            digest, _, data = (self._folder / "base").read_bytes().partition(b"\n")
-            if sha256(data).hexdigest().encode() == digest:
-                return tree_object.decode(data)
-        except (OSError, ValueError):
-            pass
-        return None
+        data = sealed.read(self._folder / "base", _KIND)
+        return None if data is None else tree_object.decode(data)
 
     def packs(self) -> list[Block]:
         """The blocks of the packs that were sent since."""
@@ -72,15 +70,9 @@ class StoreMemory:
 
     def set_base(self, data: bytes) -> None:
         """Note a whole tree that is in the store now; the packs before it are in it."""
-        part = self._folder / f"base.{os.getpid()}.tmp"
         with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                part.write_bytes(sha256(data).hexdigest().encode() + b"\n" + data)
-                part.replace(self._folder / "base")
-                (self._folder / "packs").unlink(missing_ok=True)
-            finally:
-                part.unlink(missing_ok=True)
+            sealed.write(self._folder / "base", _KIND, data)
+            (self._folder / "packs").unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Know nothing any more: the store turned out to lack something."""

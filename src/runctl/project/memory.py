@@ -7,28 +7,25 @@ too; of its files only the state is looked at. A file whose state is the same is
 may have the same state and be different. So what was younger than ``_YOUNG`` then is not remembered. The change time
 (ctime) is part of a state because a program can set the modification time, but not that one.
 
-One file for each project, ``$XDG_CACHE_HOME/runctl/stat/<hash of the root>``: a header line with the SHA-256 of what
-follows, then ``marshal`` (five times as fast to read as JSON). Anything unexpected, another Python included, makes it an
-empty memory. It is only ever replaced as a whole.
+One file for each project, ``$XDG_CACHE_HOME/runctl/stat/<hash of the root>``; one that cannot be read is an empty memory.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from array import array
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from runctl.project import sealed
 from runctl.project.places import cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _YOUNG: Final = 2_000_000_000  # ns; the coarsest clock of a file system in use (FAT) ticks every 2 s
-_HEADER: Final = f"runctl-stat 2 {sys.implementation.cache_tag}"
+_KIND: Final = "stat 2"
 _FIELDS: Final = 5
 _MASK: Final = (1 << 64) - 1
 
@@ -115,11 +112,7 @@ class ScanMemory:
         """The memory of the project at ``root``; empty when there is none or it cannot be understood. Writes nothing."""
         name = sha256(os.fsencode(root)).hexdigest()[:32]
         file = cache_dir(env) / "stat" / name
-        try:
-            data = file.read_bytes()
-        except OSError:
-            return cls(file)
-        found = _decoded(data)
+        found = sealed.read(file, _KIND)
         if found is None:
             return cls(file)
         folders, others, tree = found
@@ -154,16 +147,9 @@ class ScanMemory:
         limit = self.looked_at - _YOUNG
         kept = {path: _old(folder, limit) for path, folder in self.folders.items()}
         whole = all(old is folder for old, folder in zip(kept.values(), self.folders.values(), strict=True))
-        part = self.file.with_name(f"{self.file.name}.{os.getpid()}.tmp")
+        rows = {path: tuple(folder) for path, folder in kept.items()}
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                part.write_bytes(_encoded(kept, self.others, self.tree if whole else ""))
-                part.replace(self.file)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    part.unlink()
-                raise
+            sealed.write(self.file, _KIND, (rows, self.others, self.tree if whole else ""))
         except OSError as error:
             return f"{self.file}: {error.strerror}"
         self._saved = self
@@ -182,24 +168,3 @@ def _old(folder: Remembered, limit: int) -> Remembered:
                 digests[number * 32 : number * 32 + 32] = UNKNOWN
         folder = folder._replace(digests=bytes(digests))
     return folder
-
-
-def _encoded(folders: Mapping[str, Iterable[object]], others: str, tree: str) -> bytes:
-    import marshal  # noqa: PLC0415 - beside its use: see _decoded
-
-    body = marshal.dumps(({path: tuple(folder) for path, folder in folders.items()}, others, tree))
-    return f"{_HEADER} {sha256(body).hexdigest()}\n".encode() + body
-
-
-def _decoded(data: bytes) -> tuple[dict[str, tuple[Any, ...]], str, str] | None:
-    """The inverse of ``_encoded``; None for anything else. marshal sees only bytes that this program wrote whole."""
-    import marshal  # noqa: PLC0415 - only for a snapshot
-
-    header, _, body = data.partition(b"\n")
-    if header != f"{_HEADER} {sha256(body).hexdigest()}".encode():
-        return None
-    try:
-        found = marshal.loads(body)  # noqa: S302 - its digest has been verified
-    except (ValueError, EOFError, TypeError):
-        return None
-    return found if isinstance(found, tuple) and len(found) == 3 else None

@@ -1,0 +1,317 @@
+"""Keep a project's tree on a machine as it is here: one conversation with the agent (``agent/sync.py``).
+
+The machine is asked what it has while the project is still being looked at. It is told what differs from a tree that both
+know, or everything. Few contents go along at once; of many it is asked first which it lacks. They travel compressed in the
+same stream, or, when that is slow and there is a store, through the store: the machine reads a pack while the next one is
+sent.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from runctl.core.cancel import SLICE, together
+from runctl.core.errors import AgentError
+from runctl.core.quantities import count, size
+from runctl.engine import packs, tree_object
+from runctl.engine.contents import Contents
+from runctl.engine.in_order import in_order
+from runctl.engine.steps import step
+from runctl.engine.store_memory import StoreMemory
+from runctl.engine.synced import SyncedTrees
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from runctl.core.cancel import CancelToken, Child
+    from runctl.core.clock import Clock
+    from runctl.core.events import Emit
+    from runctl.core.ports import Store
+    from runctl.engine.packs import Piece
+    from runctl.engine.remote import RemoteAgent
+    from runctl.engine.steps import Step
+    from runctl.engine.synced import Told
+    from runctl.engine.tree_object import Block
+    from runctl.project.snapshot import Snapshot
+
+_AT_ONCE: Final = 256 << 10  # bytes of content that are sent without asking whether they are there
+_BY_STORE: Final = 1 << 20  # bytes of content from which on a store is worth its requests
+_LEVEL: Final = 6
+_COMPRESSING: Final = 2  # blocks at once
+_SENDING: Final = 4  # packs at once
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a sync did. Sizes in bytes; ``wire`` is what was sent, ``content`` what that is unpacked.
+
+    ``tree`` is what the machine computed after putting it together, ``path`` where it is there.
+    """
+
+    tree: str
+    path: str
+    files: int  # of the tree
+    bytes: int
+    sent_files: int
+    content: int
+    wire: int
+    written: int  # files the machine wrote
+    hashed: int
+    reused: int
+    seconds: float
+    scan_seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether the machine had another tree."""
+        return self.written > 0 or self.wire > 0
+
+
+def sync_project(
+    read: Callable[[CancelToken], Snapshot],
+    agent: RemoteAgent,
+    *,
+    project: str,
+    store: Store | None,
+    env: Mapping[str, str],
+    emit: Emit,
+    clock: Clock,
+    cancel: CancelToken,
+) -> Receipt:
+    """Make the machine's tree of ``project`` (a plain name) equal what ``read`` finds here. Safe to repeat.
+
+    Raises:
+        RunctlError: ``file-changed`` when a file changes between being looked at and being sent, what the agent and
+            the store say.
+        Cancelled: the machine keeps the tree it had, and what arrived whole is not sent again.
+    """
+    begun = clock.monotonic()
+    with step("sync", "bring the project to the machine", emit=emit, clock=clock) as doing:
+        with together(cancel) as scope:
+            scanning = scope.start("scan", lambda: _timed(read, scope.cancel, clock))
+            talk = _Talk(scanning, store, env, doing, scope.cancel)
+            request = {"project": project, "store": None if store is None else dict(store.access())}
+            _hold(talk, agent, request, scope.cancel)
+        snapshot, scanned = scanning.result()
+        answer = talk.answer()
+        doing.skipped = not talk.wire
+        doing.summary = _summary(snapshot, answer, talk.wire)
+        return Receipt(
+            tree=answer["tree"],
+            path=talk.path,
+            files=snapshot.files,
+            bytes=snapshot.bytes,
+            sent_files=answer["files"],
+            content=answer["bytes"],
+            wire=talk.wire,
+            written=answer["written"],
+            hashed=snapshot.hashed,
+            reused=snapshot.reused,
+            seconds=clock.monotonic() - begun,
+            scan_seconds=scanned,
+        )
+
+
+def _hold(talk: _Talk, agent: RemoteAgent, request: Mapping[str, Any], cancel: CancelToken) -> None:
+    """Hold the conversation; once more, telling everything, when the machine lost what it was thought to have."""
+    for last in (False, True):
+        done = agent.stream("sync", request, talk.hear, cancel=cancel, stdin=talk.frames)
+        talk.over()
+        try:
+            agent.raise_refusal("sync", done, talk.last)
+        except AgentError as error:
+            if last or error.code != "blob-missing" or not talk.forget():
+                raise
+        else:
+            return
+
+
+def _timed(
+    read: Callable[[CancelToken], Snapshot], cancel: CancelToken, clock: Clock
+) -> tuple[Snapshot, float]:
+    begun = clock.monotonic()
+    return read(cancel), clock.monotonic() - begun
+
+
+def _summary(snapshot: Snapshot, answer: Mapping[str, Any], wire: int) -> str:
+    if not wire:
+        return f"the machine has all of {count(snapshot.files, 'files')}"
+    return f"{count(answer['files'], 'files')}, {size(answer['bytes'])}; {size(wire)} sent"
+
+
+class _Talk:
+    """This side of the conversation. ``hear`` is given what the agent says, ``frames`` makes what it is told."""
+
+    def __init__(
+        self,
+        scanning: Child[tuple[Snapshot, float]],
+        store: Store | None,
+        env: Mapping[str, str],
+        doing: Step,
+        cancel: CancelToken,
+    ) -> None:
+        self._scanning = scanning
+        self._store = store
+        self._env = env
+        self._doing = doing
+        self._cancel = cancel
+        self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._rest = b""
+        self._trees: SyncedTrees | None = None
+        self._base = ""
+        self.last = b""
+        self.path = ""
+        self.wire = 0
+
+    def hear(self, chunk: bytes) -> None:
+        """Take apart what the agent says."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self.last = line
+            self._heard.put(line)
+
+    def answer(self) -> dict[str, Any]:
+        """What the agent said last."""
+        found: dict[str, Any] = json.loads(self.last)
+        return found
+
+    def forget(self) -> bool:
+        """Do not tell by what differs any more; false when that was not done."""
+        if self._trees is None or not self._base:
+            return False
+        self._trees.forget(self._base)
+        return True
+
+    def over(self) -> None:
+        """The agent says nothing more."""
+        self._heard.put(b"")
+
+    def _next(self, heard: queue.SimpleQueue[bytes]) -> dict[str, Any] | None:
+        """The agent's next line; None when it will say nothing that we wait for."""
+        while True:
+            self._cancel.check()
+            try:
+                line = heard.get(timeout=SLICE)
+            except queue.Empty:
+                continue
+            said: dict[str, Any] | None = json.loads(line) if line else None
+            return None if said is None or "error" in said else said
+
+    def frames(self) -> Iterator[bytes]:
+        """What the agent is told, after it has said what it has; afresh for each command that is tried."""
+        self._heard, self._rest, self.last, self.wire = queue.SimpleQueue(), b"", b"", 0
+        return self._frames(self._heard)
+
+    def _frames(self, heard: queue.SimpleQueue[bytes]) -> Iterator[bytes]:
+        said = self._next(heard)
+        if said is None:
+            return
+        self.path = said["path"]
+        snapshot, _ = self._scanning.result()
+        if said["has"] == snapshot.digest:
+            return
+        trees = self._trees = SyncedTrees(snapshot.root, env=self._env)
+        before = trees.read(said["has"])
+        self._base = "" if before is None else said["has"]
+        contents = Contents(snapshot, {} if before is None else _tuples(before[1]))
+        for frame in self._tell(snapshot, contents, before, heard):
+            self.wire += len(frame)
+            yield frame
+        trees.keep(snapshot.digest, snapshot.entries, _recipes(snapshot.entries, contents))
+
+    def _tell(
+        self, snapshot: Snapshot, contents: Contents, before: Told | None, heard: queue.SimpleQueue[bytes]
+    ) -> Iterator[bytes]:
+        entries: Sequence[Mapping[str, Any]] = snapshot.entries
+        removed: Sequence[str] = ()
+        there: set[str] = set()
+        if before is not None:
+            entries, removed = tree_object.difference(snapshot.entries, before[0])
+            there = _pieces(before[0], contents.recipes)
+        contents.learn(entries, self._cancel, self._doing)
+        lacking = list(contents.lacking(entries, there))
+        ask = sum(piece.size for piece in lacking) > _AT_ONCE
+        told = {
+            "tree": snapshot.digest,
+            "base": self._base,
+            "entries": entries,
+            "removed": removed,
+            "recipes": _recipes(entries, contents),
+            "ask": ask,
+        }
+        yield _frame(b"T", zlib.compress(json.dumps(told, separators=(",", ":")).encode(), _LEVEL))
+        if ask:
+            said = self._next(heard)
+            if said is None:
+                return
+            wanted = set(said["lacking"])
+            lacking = [piece for piece in lacking if piece.digest in wanted]
+        yield from self._send(lacking, contents, snapshot)
+        yield _frame(b"E", b"")
+
+    def _send(self, lacking: Sequence[Piece], contents: Contents, snapshot: Snapshot) -> Iterator[bytes]:
+        total, done = sum(piece.size for piece in lacking), 0
+        plan = packs.plan(lacking)
+        if self._store is not None and total > _BY_STORE:
+            sent = self._by_store(self._store, plan, contents, snapshot)
+        else:
+            sent = self._in_stream(plan, contents)
+        for frame, pieces in sent:
+            done += sum(piece.size for piece in pieces)
+            self._doing.progress(done, total, unit="bytes", item=contents.path(pieces[-1]))
+            yield frame
+
+    def _in_stream(
+        self, plan: Iterable[Iterable[Sequence[Piece]]], contents: Contents
+    ) -> Iterator[tuple[bytes, Sequence[Piece]]]:
+        def made(pieces: Sequence[Piece]) -> tuple[bytes, Sequence[Piece]]:
+            body = packs.block([contents.read(piece) for piece in pieces], _LEVEL)
+            names = bytes.fromhex("".join(piece.digest for piece in pieces))
+            return _frame(b"B", b"%d\n" % len(pieces) + names + body), pieces
+
+        yield from in_order((pieces for pack in plan for pieces in pack), made, workers=_COMPRESSING)
+
+    def _by_store(
+        self, store: Store, plan: Iterable[Sequence[Sequence[Piece]]], contents: Contents, snapshot: Snapshot
+    ) -> Iterator[tuple[bytes, Sequence[Piece]]]:
+        memory = StoreMemory(store.url, snapshot.root, env=self._env)
+
+        def sent(pack: Sequence[Sequence[Piece]]) -> tuple[int, list[Block], Sequence[Piece]]:
+            body, blocks = packs.pack(pack, contents.read, level=_LEVEL)
+            store.put(f"packs/{blocks[0].pack}", body, cancel=self._cancel)
+            memory.add_pack(blocks[0].pack, blocks)
+            return len(body), blocks, [piece for pieces in pack for piece in pieces]
+
+        for length, blocks, pieces in in_order(plan, sent, workers=_SENDING):
+            self.wire += length
+            rows = [[block.offset, block.length, block.pieces] for block in blocks]
+            told = json.dumps({"pack": blocks[0].pack, "blocks": rows}, separators=(",", ":"))
+            yield _frame(b"P", told.encode()), pieces
+
+
+def _frame(kind: bytes, body: bytes) -> bytes:
+    return b"%s %d\n" % (kind, len(body)) + body
+
+
+def _recipes(entries: Iterable[Mapping[str, Any]], contents: Contents) -> dict[str, tuple[str, ...]]:
+    """The pieces of the large files among ``entries``."""
+    large = (e["digest"] for e in entries if e["type"] == "file" and e["size"] > tree_object.PIECE)
+    return {digest: contents.recipes[digest] for digest in large}
+
+
+def _tuples(recipes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(pieces) for name, pieces in recipes.items()}
+
+
+def _pieces(entries: Iterable[Mapping[str, Any]], recipes: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """Everything that a machine with these entries has."""
+    return {
+        piece
+        for entry in entries
+        if entry["type"] == "file"
+        for piece in tree_object.pieces_of(entry, recipes)
+    }
