@@ -380,7 +380,7 @@ def test_a_file_that_changes_between_looking_and_sending_is_said(pair: Pair) -> 
     with pytest.raises(RunctlError) as caught:
         pair.sync()
     assert caught.value.code == "file-changed"
-    pair.read = before  # type: ignore[method-assign,assignment]
+    pair.read = before  # type: ignore[method-assign]
     pair.through()
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 
-from runctl.agent import lock, wire
+from runctl.agent import blobs, lock, wire
 from runctl.agent.crew import together
 from runctl.agent.failure import AgentFailure
 from runctl.agent.fetch import Reading, no_space
@@ -35,7 +35,7 @@ LOCK_SECONDS = 60.0
 
 
 def sync(request: dict[str, Any], source: wire.Input, *, home: Home) -> dict[str, Any]:
-    """Hold one conversation; the last line of it.
+    """Hold one conversation; the last line of it. A dry one writes nothing and only says what is here.
 
     Raises:
         AgentFailure: ``machine-locked`` when another one about the project goes on for a minute; ``tree-unsafe``,
@@ -45,6 +45,9 @@ def sync(request: dict[str, Any], source: wire.Input, *, home: Home) -> dict[str
     if not RUN.match(key):
         raise AgentFailure("agent-request", detail="not the name of a project: %r" % key)
     worktree = Worktree(key, home=home)
+    if request.get("dry"):
+        lacking = blobs.missing(wire.field(request, "blobs", list), home=home)
+        return {"has": worktree.has(), "path": worktree.current, "missing": lacking}
     make_folder(worktree.path)
     held = lock.take(worktree.lock, seconds=LOCK_SECONDS)
     try:

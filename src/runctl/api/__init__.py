@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.saved_plans import load_plan as load_plan
     from runctl.api.saved_plans import save_plan as save_plan
+    from runctl.api.syncing import keep_synced as keep_synced
+    from runctl.api.syncing import sync as sync
+    from runctl.api.syncing import would_sync as would_sync
     from runctl.api.training import train as train
     from runctl.api.watching import cancel as cancel
     from runctl.api.watching import checkpoints as checkpoints
@@ -47,6 +50,7 @@ _HOMES = {
     "resources": "resources",
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
+    **dict.fromkeys(("keep_synced", "sync", "would_sync"), "syncing"),
     "clean": "cleaning",
     "debts": "cleaning",
     **dict.fromkeys(("apply_aws_setup", "aws_policies", "aws_terraform", "plan_aws_setup"), "account"),

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "stats": ("runctl.cli.stats", "success rates and time per step over all runs", "Watch"),
     "checkpoint": ("runctl.cli.checkpoint", "list, describe and verify checkpoints", "Checkpoints"),
     "doctor": ("runctl.cli.doctor", "look at everything a run needs, before it starts", "Project"),
+    "sync": ("runctl.cli.sync", "keep the project's tree on a machine as it is here", "Project"),
     "init": ("runctl.cli.init", "write a short commented .runctl.toml", "Project"),
     "project": ("runctl.cli.project", "show the project root and which files travel", "Project"),
     "config": ("runctl.cli.config", "show, check and change settings", "Project"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runctl.cli.session import Session
+    from runctl.project.config import Config
     from runctl.project.dependencies import Dependencies
     from runctl.project.listing import Explanation, FileEntry, LeftOut, Listing
     from runctl.project.root import Root
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         UsageError: a script that cannot be one or would not travel; ``path-outside-project`` for ``--why``;
             ``config-invalid``.
     """
-    from runctl.project.files import explain, list_files  # noqa: PLC0415 - not for --help
+    from runctl.project.files import list_files  # noqa: PLC0415 - not for --help
     from runctl.project.root import find_root  # noqa: PLC0415
     from runctl.project.script import resolve_script  # noqa: PLC0415
 
@@ -72,20 +73,37 @@ def run(args: argparse.Namespace, session: Session) -> int:
         session.use_project((script.root.path / script.path.value).parent)
     config = session.config.with_flags({key: getattr(args, key) for key in _SETTINGS})
     root = find_root(cwd) if script is None else script.root
-    patterns: dict[str, Any] = {
-        "include": config.items("include"),
-        "exclude": config.items("exclude"),
-        "secrets_allowed": config.items("secrets"),
-    }
     if args.why is not None:
-        _why(explain(root, _project_path(root, args.why, cwd), **patterns, env=session.env), session)
+        _why(root, args.why, config, session)
         return 0
-    listing = list_files(root, **patterns, script=script.path if script else None, env=session.env)
+    listing = list_files(root, **_patterns(config), script=script.path if script else None, env=session.env)
     if args.files:
         _files(listing, session, null=args.null)
     else:
         _page(root, script, listing, session)
     return 0
+
+
+def say_why(path: str, session: Session) -> None:
+    """Say which rule decides about a path, as ``runctl project --why`` does. Raises ``path-outside-project``."""
+    from runctl.project.root import find_root  # noqa: PLC0415 - as above
+
+    _why(find_root(session.cwd), path, session.config, session)
+
+
+def _why(root: Root, path: str, config: Config, session: Session) -> None:
+    from runctl.project.files import explain  # noqa: PLC0415 - as above
+
+    where = _project_path(root, path, session.cwd)
+    _say_why(explain(root, where, **_patterns(config), env=session.env), session)
+
+
+def _patterns(config: Config) -> dict[str, Any]:
+    return {
+        "include": config.items("include"),
+        "exclude": config.items("exclude"),
+        "secrets_allowed": config.items("secrets"),
+    }
 
 
 def _project_path(root: Root, text: str, cwd: Path) -> str:
@@ -104,7 +122,7 @@ def _project_path(root: Root, text: str, cwd: Path) -> str:
     return os.path.relpath(place, top)
 
 
-def _why(found: Explanation, session: Session) -> None:
+def _say_why(found: Explanation, session: Session) -> None:
     if session.options.json:
         session.out_json(found._asdict() | {"path": _text(found.path), "decided_at": _text(found.decided_at)})
         return
