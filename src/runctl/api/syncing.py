@@ -232,15 +232,15 @@ def machine_at(rt: Runtime, target: str) -> Place:
         endpoint = provider.endpoint(offer)
         if endpoint is None:
             raise known("machine-not-there", target=target)
-        return Place(target, endpoint, provider.store(offer))
-    for name in registry.PROVIDERS:
+        return Place(target, endpoint, provider.store())
+    for name in registry.names("providers"):
         provider = rt.provider(name, read_only=True)
         if not provider.features.costs_money:
             continue
         for machine in provider.machines(rt.cancel):
             if target in (machine.id, machine.name, machine.run_id):
-                return Place(machine.id, machine.endpoint, provider.store(machine.offer))
-    raise known("unknown-target", target=target, targets=", ".join(sorted(registry.PROVIDERS)))
+                return Place(machine.id, machine.endpoint, provider.store())
+    raise known("unknown-target", target=target, targets=", ".join(registry.names("providers")))
 
 
 def _key(root: Root) -> str:

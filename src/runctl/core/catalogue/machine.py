@@ -281,7 +281,7 @@ ENTRIES = {
         errors.UsageError,
         what="{target} has many machines; which one?",
         why="a project is kept on one machine, and {target} only names who sells them",
-        fix=("  runctl runs", "  runctl sync MACHINE"),
+        fix=("  runctl resources", "  runctl sync MACHINE"),
         explain=(
             "`runctl sync` takes a machine that is there: `local`, or one you hold, by its id, its name or the run it was "
             "leased for. A machine that is bought for a run gets the run's code by itself."
