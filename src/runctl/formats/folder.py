@@ -184,6 +184,7 @@ def as_json(checkpoint: Checkpoint) -> Dict[str, Any]:
         "step": checkpoint.step,
         "epoch": checkpoint.epoch,
         "tensors": None if tensors is None else len(tensors),
+        "paths": list(checkpoint.files),
         "detail": {
             "files": len(checkpoint.files),
             "elements": sum(tensor.elements for tensor in tensors or []),
