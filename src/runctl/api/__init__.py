@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runctl.api.doctor import checks_for_plan as checks_for_plan
     from runctl.api.doctor import explain as explain
     from runctl.api.planning import make_plan as make_plan
+    from runctl.api.pulling import pull_checkpoint as pull_checkpoint
     from runctl.api.resources import resources as resources
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.saved_plans import load_plan as load_plan
@@ -47,6 +48,7 @@ _HOMES = {
     "save_plan": "saved_plans",
     "load_plan": "saved_plans",
     "resume": "booted",
+    "pull_checkpoint": "pulling",
     "resources": "resources",
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),

@@ -119,7 +119,7 @@ def checkpoints(rt: Runtime, run: Run) -> dict[str, Any]:
     found: list[Mapping[str, Any]] = []
     for attempt in range(run.attempt, 0, -1):
         listing = StoreReader(store, run.id, attempt).json("checkpoints.json", rt.cancel) or {}
-        found += [{**each, "attempt": attempt} for each in listing.get("checkpoints", ())]
+        found += [{"tensors": None, **each, "attempt": attempt} for each in listing.get("checkpoints", ())]
     return {"checkpoints": found, "incomplete": [], "directory": f"{run.store}/runs/{run.id}"}
 
 

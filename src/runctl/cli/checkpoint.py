@@ -1,4 +1,4 @@
-"""``runctl checkpoint list | info | verify``: the checkpoints of a run, or of a folder or file here."""
+"""``runctl checkpoint list | info | verify | pull``: the checkpoints of a run, or of a folder or file here."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ examples:
   runctl checkpoint list brave-otter-7k2m
   runctl checkpoint info brave-otter-7k2m:checkpoint_epoch_20.npz
   runctl checkpoint verify checkpoints/
+  runctl checkpoint pull brave-otter-7k2m --to models/
 """
 SHOWN_TENSORS = 12  # the largest; --json has more
 SHOWN_REASONS = 3  # of incomplete ones, in an error
@@ -30,7 +31,7 @@ SHOWN_REASONS = 3  # of incomplete ones, in an error
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments of ``runctl checkpoint``."""
     parser.epilog = EPILOG
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | info | verify")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | info | verify | pull")
     for name, target, text in (
         ("list", "RUN|PATH", "list complete checkpoints, newest first"),
         ("info", "RUN[:NAME]|PATH", "describe one checkpoint, the newest unless NAME tells which"),
@@ -38,15 +39,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         verb.add_argument("target", metavar=target, help="a run, or a path on this machine")
+    text = "copy one checkpoint of a run here, the newest unless NAME tells which"
+    pull = verbs.add_parser("pull", help=text, description=text[0].upper() + text[1:] + ".")
+    pull.add_argument("target", metavar="RUN[:NAME]", help="a run")
+    pull.add_argument("--to", metavar="FOLDER", default=".", help="where it goes; this folder by default")
 
 
 def run(args: argparse.Namespace, session: Session) -> int:
-    """Answer one of the three verbs; 0 unless something is wrong.
+    """Answer one of the verbs; 0 unless something is wrong.
 
     Raises:
         UsageError: ``checkpoint-path-missing``, ``checkpoint-unknown``, ``checkpoint-not-found``, or no such run.
         ScriptFailed: ``checkpoint-damaged`` (status 1), by ``verify``.
     """
+    if args.verb == "pull":
+        return _pull(args.target, session.cwd / Path(args.to).expanduser(), session)
     verbs = {"list": _list, "info": _info, "verify": _verify}
     return verbs[args.verb](args.target, session)
 
@@ -69,17 +76,57 @@ def _list(target: str, session: Session) -> int:
 def _info(target: str, session: Session) -> int:
     where, name = _split(target)
     answer = _find(where, session)
-    found = answer["checkpoints"]
-    if not found:
-        raise _nothing(where, answer)
-    chosen = next((each for each in found if name in ("", each["path"])), None)
-    if chosen is None:
-        raise _unknown(where, name, answer)
+    chosen = _chosen(where, name, answer)
+    if "detail" not in chosen:  # a store keeps the bytes; what is in them is looked at here
+        chosen |= _looked_into(where, chosen, session)
     if session.options.json:
         session.out_json({"directory": answer["directory"], **chosen})
         return 0
     for line in page(answer["directory"], chosen):
         session.out(line)
+    return 0
+
+
+def _chosen(where: str, name: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint called ``name``, or the newest. Raises ``checkpoint-not-found``, ``checkpoint-unknown``."""
+    found: list[dict[str, Any]] = answer["checkpoints"]
+    if not found:
+        raise _nothing(where, answer)
+    chosen = next((each for each in found if name in ("", each["path"])), None)
+    if chosen is None:
+        raise _unknown(where, name, answer)
+    return chosen
+
+
+def _looked_into(where: str, chosen: dict[str, Any], session: Session) -> dict[str, Any]:
+    """What is in a checkpoint of a store: fetched to a folder that goes again."""
+    import tempfile  # noqa: PLC0415 - only for this
+
+    from runctl import api  # noqa: PLC0415 - as in _find
+    from runctl.formats.folder import find  # noqa: PLC0415 - as in _find
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = api.get_run(session.runtime, where)
+        there = api.pull_checkpoint(session.runtime, run, chosen, Path(folder))
+        (found, *_) = find(str(there))["checkpoints"]
+    return {"detail": found["detail"], "tensors": found["tensors"]}
+
+
+def _pull(target: str, folder: Path, session: Session) -> int:
+    """Fetch it and print where it is now."""
+    from runctl import api  # noqa: PLC0415 - as in _find
+    from runctl.cli.signals import install_signals  # noqa: PLC0415 - only what waits needs them
+
+    where, _, name = target.partition(":")
+    with install_signals(session.cancel, say=session.say):
+        run = api.get_run(session.runtime, where)
+        answer = api.checkpoints(session.runtime, run)
+        chosen = {"directory": answer["directory"], **_chosen(where, name, answer)}
+        there = api.pull_checkpoint(session.runtime, run, chosen, folder)
+    if session.options.json:
+        session.out_json({"path": str(there), "checkpoint": chosen})
+    else:
+        session.out(str(there))
     return 0
 
 

@@ -107,7 +107,7 @@ class FollowBoth:
         self._follower.take(frame)
 
     def _watch(self, cancel: CancelToken) -> dict[str, Any]:
-        pause = POLL_FIRST
+        pause, patience = POLL_FIRST, LOST_AFTER
         while True:
             now = self._clock.monotonic()
             if now - self._heard > STREAM_FRESH:
@@ -116,11 +116,12 @@ class FollowBoth:
                 pause = POLL_FIRST if self._news != before else min(pause * 1.5, POLL_LONGEST)
             if self._follower.ended and self._complete():
                 return self._follower.status
-            if now - self._news > LOST_AFTER:
+            if now - self._news > patience:
                 reason = self._gone()
                 if reason is not None:
                     return self._lost(reason, cancel)
-                self._news = self._clock.monotonic()  # it lives; ask again after the same time
+                self._news = self._clock.monotonic()  # it lives, and is quiet
+                patience = min(patience * 2, ASK_LONGEST)
             self._clock.sleep(pause, cancel)
 
     def _complete(self) -> bool:

@@ -70,4 +70,16 @@ ENTRIES = {
             "or a run that ran without a store, is out of its reach. Name a run that ran there."
         ),
     ),
+    "checkpoint-torn": Known(
+        errors.AgentError,
+        what="{path} did not arrive as it was stored",
+        why="its SHA-256 differs from the one that the machine recorded in {where}",
+        fix=("run the same command again", "  runctl checkpoint list RUN"),
+        explain=(
+            "Every file of a checkpoint is recorded with its digest when the machine stores it, and compared when it is "
+            "fetched. This one differs: it was changed in the bucket, or on its way. Nothing of it was kept here; an "
+            "older checkpoint may be whole."
+        ),
+        transient=True,
+    ),
 }
