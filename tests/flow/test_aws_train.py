@@ -62,6 +62,9 @@ def test_a_run_from_nothing_to_a_result(user: World, project: Path, aws: Account
     assert user.runctl("logs", "latest").out == got.out  # the machine is gone, its output is not
     (checkpoint,) = user.runctl("checkpoint", "list", "latest", "--json").json()["checkpoints"]
     assert checkpoint["step"] == 5
+    pulled = user.runctl("checkpoint", "pull", "latest", "--to", str(user.root / "models"))
+    assert pulled.out == f"{user.root / 'models' / 'step-5.safetensors'}\n", pulled.err
+    assert "step      5" in user.runctl("checkpoint", "info", "latest").out
     record = user.runctl("show", "latest", "--json").json()
     assert record["machines"][0]["to"] is not None
     assert user.runctl("resources", "--json").json() == []

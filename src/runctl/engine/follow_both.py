@@ -33,9 +33,10 @@ STREAM_FRESH = (
     5.0  # seconds of silence after which a stream that says something every second is taken for broken
 )
 RETRY_FIRST, RETRY_LONGEST = 0.5, 15.0  # seconds between two tries to reach the machine
-LOST_AFTER = (
-    30.0  # seconds without news from either side before the provider is asked whether the machine exists
-)
+LOST_AFTER, ASK_LONGEST = (
+    10.0,
+    60.0,
+)  # seconds without news before the provider is asked for the machine, and again
 SILENT = float("-inf")
 STATUS_EVERY = 1.0  # seconds between two looks at the status in the store
 
