@@ -1,6 +1,6 @@
 #!/bin/sh
-# Train a real model on real data on this machine, and look at what it left. Run by `make demo`; safe to repeat.
-# It uses your own state folder, so that the run can be looked at afterwards like any other.
+# Train a real model on real data: on this machine, then on AWS, for which a sandbox stands in. Run by `make demo`; safe
+# to repeat. The first run goes into your own state folder, so that it can be looked at afterwards like any other.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,6 +20,9 @@ runctl runs
 caption 'So are its checkpoints: complete ones, newest first'
 echo "\$ runctl checkpoint list $run"
 runctl checkpoint list "$run"
+
+caption 'The same on AWS. A sandbox is the account: an instance is bought, trains for real, and is given back'
+runctl sandbox run --name demo -- sh examples/demo_aws.sh
 
 caption 'What to try next'
 cat <<END
