@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runctl.aws import setup
 from runctl.aws.calls import AwsCalls
 from runctl.aws.changes import make
+from runctl.aws.permissions import permissions
 from runctl.aws.policies import bucket_policy, client_policy, instance_policy, trust_policy
 from runctl.aws.terraform import terraform
 from runctl.engine.steps import step
@@ -41,13 +42,16 @@ def plan_aws_setup(rt: Runtime, *, bucket: str = "", role: str = "", remove: boo
 def apply_aws_setup(rt: Runtime, plan: SetupPlan) -> None:
     """Make exactly the calls that ``plan`` lists, and wait until AWS shows what they did. Safe to repeat.
 
-    A cancel ends it between two calls; what is missing then is what the next plan lists.
+    First IAM is asked whether the caller may make them all: half a set-up helps nobody. A cancel ends it between two calls; what is missing then is what the next plan lists.
 
     Raises:
+        AccessError: ``aws-permissions-missing``: nothing was done.
         RunctlError: the first call that failed; everything before it is done.
         UnreachableError: ``aws-setup-unsettled``.
     """
     calls = setup.patient(AwsCalls.of(rt.surroundings()))
+    with step("permissions", "ask what is allowed", emit=rt.emit, clock=rt.clock) as doing:
+        doing.summary = permissions(calls, plan.names, setup.needs_of(plan), rt.cancel).what
     for of, group in groupby(plan.changes, key=lambda change: change.of):
         changes = list(group)
         with step(of, of, emit=rt.emit, clock=rt.clock) as doing:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runctl.api.wanted import resources
 from runctl.core.catalogue import known
-from runctl.core.model import DepsMode, Limits, Resources, RunSpec
+from runctl.core.model import DepsMode, Limits, RunSpec
 from runctl.core.quantities import count
 from runctl.engine import names
 from runctl.engine.planner import Planner, Project
@@ -82,30 +83,6 @@ def planner(rt: Runtime, target: str, secrets: Mapping[str, str], *, dry: bool) 
     )
 
 
-def _resources(settings: Config) -> Resources:
-    """What the settings ask of a machine. Raises ``usage`` for a number of GPUs that is none."""
-    gpu, _, number = settings.text("gpu").partition(":")
-    if number and not (number.isdigit() and int(number)):
-        raise known(
-            "usage", why=f"--gpu {settings.text('gpu')} needs a number of GPUs after the colon: A10G:2"
-        )
-    cpus = settings.number("cpus")
-    region = settings.text("aws.region")
-    return Resources(
-        gpu=gpu or None,
-        gpus=int(number or 1),
-        cpus=None if cpus is None else int(cpus),
-        memory_gb=settings.number("memory"),
-        disk_gb=settings.number("disk"),
-        machine_type=settings.text("instance_type") or None,
-        machine=settings.text("machine"),
-        spot=settings.flag("spot"),
-        fallback=not settings.flag("no_fallback"),
-        regions=((region,) if region else ()) + settings.items("aws.regions"),
-        image=settings.text("aws.image"),
-    )
-
-
 def _spec(settings: Config, script: ProjectPath, args: Sequence[str], resume: str | None) -> RunSpec:
     return RunSpec(
         script=script,
@@ -114,7 +91,7 @@ def _spec(settings: Config, script: ProjectPath, args: Sequence[str], resume: st
         keep=settings.flag("keep_machine"),
         data=settings.items("data"),
         output=settings.text("output"),
-        resources=_resources(settings),
+        resources=resources(settings),
         deps=DepsMode(settings.text("deps")),
         limits=Limits(settings.number("max_hours"), settings.number("grace_seconds") or 0.0),
         env=settings.table("env"),

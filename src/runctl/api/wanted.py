@@ -27,6 +27,7 @@ def resources(settings: Config) -> Resources:
         memory_gb=settings.number("memory"),
         disk_gb=settings.number("disk"),
         machine_type=settings.text("instance_type") or None,
+        machine=settings.text("machine"),
         spot=settings.flag("spot"),
         fallback=not settings.flag("no_fallback"),
         regions=((region,) if region else ()) + settings.items("aws.regions"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runctl.aws.needs import Use
+from runctl.aws.needs import Use, needs
 from runctl.aws.permissions import permissions
 from runctl.aws.probes import caller, machine, prepared
 from runctl.core.checks import Probe, ok
@@ -103,8 +103,10 @@ def _permissions(account: Account, offers: Sequence[Offer], cancel: CancelToken)
     use = Use(
         regions=regions or (account.calls.session.region,),
         spot=any(offer.spot for offer in offers),
+        user=account.calls.identity(cancel).user,
     )
-    return permissions(account.calls, account.names(cancel), use, cancel)
+    names = account.names(cancel)
+    return permissions(account.calls, names, needs(names, use), cancel)
 
 
 def _s3(account: Account) -> Callable[[CancelToken], Check]:

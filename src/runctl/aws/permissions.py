@@ -7,12 +7,11 @@ beyond what it is told, so a decision that hangs on something else (an address, 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runctl.aws.errors import code_of
-from runctl.aws.needs import Use, needs
 from runctl.aws.policies import client_policy
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
@@ -123,12 +122,18 @@ def judge(need: Need, results: Iterable[Mapping[str, Any]]) -> Verdict:
             decision = one["EvalResourceDecision"]
             if decision == "allowed":
                 continue
-            if one.get("MissingContextValues"):
+            lacking = [each for each in one.get("MissingContextValues", ()) if not _absent(each)]
+            if lacking:
                 unsure.append(result["EvalActionName"])
             else:
                 by = _because(result, decision)
                 refused.append(Refusal(result["EvalActionName"], one["EvalResourceName"], need.what_for, by))
     return Verdict(tuple(refused), tuple(unsure))
+
+
+def _absent(key: str) -> bool:
+    """Whether we know that the call will not carry a condition key: tags beside our own are not asked for."""
+    return key.lower().startswith("aws:requesttag/")
 
 
 def _because(result: Mapping[str, Any], decision: str) -> str:
@@ -139,13 +144,20 @@ def _because(result: Mapping[str, Any], decision: str) -> str:
     return "a policy forbids it" if decision == "explicitDeny" else "no policy allows it"
 
 
-def statements_for(actions: Iterable[str], names: Names) -> list[dict[str, Any]]:
-    """The statements of the least policy that allow ``actions``, cut down to them. Pure."""
-    wanted = set(actions)
-    return [
+def statements_for(refused: Sequence[Refusal], names: Names) -> list[dict[str, Any]]:
+    """The statements that allow what was refused: those of the least policy cut down to it, and for the rest new ones."""
+    wanted = {each.action for each in refused}
+    found = [
         {**each, "Action": [action for action in each["Action"] if action in wanted]}
         for each in client_policy(names)["Statement"]
         if each["Effect"] == "Allow" and wanted & set(each["Action"])
+    ]
+    rest: dict[str, list[str]] = {}
+    for each in refused:
+        if each.action not in {action for statement in found for action in statement["Action"]}:
+            rest.setdefault(each.resource, []).append(each.action)
+    return found + [
+        {"Effect": "Allow", "Action": actions, "Resource": [resource]} for resource, actions in rest.items()
     ]
 
 
@@ -155,14 +167,12 @@ def missing(refused: Sequence[Refusal], identity: Identity, names: Names) -> Run
     for each in refused:
         lines.setdefault(f"{each.action} to {each.what_for} ({each.by})", []).append(each.resource)
     actions = list(dict.fromkeys(each.action for each in refused))
-    statements = statements_for(actions, names)
+    statements = statements_for(refused, names)
     return known(
         "aws-permissions-missing",
         why="; ".join(lines),
         fix=(
-            f"let whoever owns the account give {identity.name} this:"
-            if statements
-            else "ask whoever owns the account",
+            f"let whoever owns the account give {identity.name} this:",
             *(f"  {json.dumps(statement)}" for statement in statements),
             "or all that runctl needs:",
             "  runctl aws setup --print policy",
@@ -173,15 +183,13 @@ def missing(refused: Sequence[Refusal], identity: Identity, names: Names) -> Run
     )
 
 
-def permissions(calls: AwsCalls, names: Names, use: Use, cancel: CancelToken) -> Check:
-    """Whether the caller may do everything that ``use`` takes. Read-only.
+def permissions(calls: AwsCalls, names: Names, needed: Sequence[Need], cancel: CancelToken) -> Check:
+    """Whether the caller has every permission in ``needed``. Read-only.
 
     Raises:
         AccessError: ``aws-permissions-missing``, naming each action, what it is for, and the statement to add.
     """
     identity = calls.identity(cancel)
-    kind, _, name = identity.arn.rpartition(":")[2].rpartition("/")
-    needed = needs(names, replace(use, user=name if kind.startswith("user") else ""))
     count = len({action for need in needed for action in need.actions})
     if identity.root:
         return ok(f"{count} actions: the root user may do everything")

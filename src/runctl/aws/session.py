@@ -35,6 +35,12 @@ class Identity:
         return self.arn.partition("/")[2] or self.arn.rpartition(":")[2]
 
     @property
+    def user(self) -> str:
+        """The name of the IAM user; empty for a role, the root user and what else there is."""
+        kind, _, path = self.arn.rpartition(":")[2].partition("/")
+        return path.rpartition("/")[2] if kind == "user" else ""
+
+    @property
     def root(self) -> bool:
         """Whether this is the account's root user, who may do everything and cannot be limited."""
         return self.arn.endswith(":root")

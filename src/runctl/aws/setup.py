@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runctl.aws.bucket import bucket_changes, bucket_removal, find_bucket, is_empty, read_bucket
 from runctl.aws.changes import Change, Line
 from runctl.aws.names import names as names_of
+from runctl.aws.needs import Need
 from runctl.aws.role import (
     as_found,
     other_policies,
@@ -75,6 +76,20 @@ class SetupPlan:
             "kept": [line.what for line in self.kept],
             "warnings": list(self.warnings),
         }
+
+
+def needs_of(plan: SetupPlan) -> tuple[Need, ...]:
+    """The permissions that applying a plan takes. Pure."""
+    names = plan.names
+    arns = {"bucket": names.bucket_arn, "role": names.role_arn, "instance": names.profile_arn}
+    found = []
+    for change in plan.changes:
+        resource = arns[change.of.partition(" ")[0]]
+        found += [Need((call.action,), f"prepare the {change.of}", (resource,)) for call in change.calls]
+    if any("iam:AddRoleToInstanceProfile" in need.actions for need in found):
+        passed = (("iam:PassedToService", f"ec2.{names.domain}"),)
+        found.append(Need(("iam:PassRole",), "put it into the instance profile", (names.role_arn,), passed))
+    return tuple(found)
 
 
 def names_in(

@@ -12,6 +12,7 @@ from tests.unit.aws.test_aws_setup import prepare
 from tests.unit.sandbox.cloud_world import SandboxBox
 
 from runctl import api
+from runctl.aws.calls import AwsCalls
 from runctl.core.cancel import CancelToken
 from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError
@@ -78,6 +79,8 @@ def test_a_failure_says_how_machine_account_and_computer_stand(runtime: api.Runt
     blow(aws, "silent")
     (machine,) = aws.launch(IamInstanceProfile={"Name": "runctl-instance"})
     aws.wait(machine, "running")
+    for service in ("ec2", "ssm", "sts", "service-quotas"):
+        AwsCalls.of(runtime.surroundings()).client(service)  # not what is measured
     error = known("aws-unreachable", action="ssm:StartSession", detail="TargetNotConnected")
     told = api.explain(runtime, "aws", error, machine_id=f"{machine}@us-east-1", offer=OFFER)
     assert told is error
