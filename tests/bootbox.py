@@ -208,6 +208,16 @@ class Run:
         pid = self.init()
         return Path(f"/proc/{pid}/root{path}") if pid else None
 
+    def alive(self) -> bool:
+        """Whether the script runs."""
+        return bool(self.outer(self.status()["pid"]))
+
+    def touch(self, name: str) -> None:
+        """Make an empty file in the script's working directory."""
+        path = self.inside(f"/var/lib/runctl/runs/{self.name}/code/{name}")
+        assert path is not None
+        path.touch()
+
     def keeper(self) -> dict[str, Any]:
         """The keeper's own note: its pid and its guardian's, as the machine counts them."""
         path = self.inside(f"/var/lib/runctl/runs/{self.name}/keeper.json")

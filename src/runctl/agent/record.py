@@ -60,6 +60,7 @@ class Record:
         self._run = run
         self.now = begun(request)
         write_json(run.status, self.now)
+        self._fd = os.open(run.status, os.O_WRONLY | os.O_CLOEXEC)
 
     def change(self, **fields: Any) -> None:
         """Set fields and write, also on a full disk: then in place, over the block the file has already."""
@@ -67,15 +68,16 @@ class Record:
         try:
             write_json(self._run.status, self.now)
         except OSError:
-            _overwrite(self._run.status, self.now)
+            self._overwrite()
+            return
+        os.close(self._fd)
+        self._fd = os.open(self._run.status, os.O_WRONLY | os.O_CLOEXEC)
 
+    def _overwrite(self) -> None:
+        """Write over the old bytes, padded with spaces to their length, so that no new block is asked for.
 
-def _overwrite(path: str, value: dict[str, Any]) -> None:
-    """Write over the old bytes, padded with spaces to their length, so that no new block is asked for."""
-    data = json.dumps(value, separators=(",", ":")).encode()
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.pwrite(fd, data.ljust(os.fstat(fd).st_size - 1) + b"\n", 0)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        Through the file that is open already: on a full layered file system the path cannot be opened for writing.
+        """
+        data = json.dumps(self.now, separators=(",", ":")).encode()
+        os.pwrite(self._fd, data.ljust(os.fstat(self._fd).st_size - 1) + b"\n", 0)
+        os.fsync(self._fd)
