@@ -17,7 +17,13 @@ from runctl.core.catalogue import CATALOGUE
 from runctl.project.settings import OTHER_VARIABLES
 
 SOURCES = sorted((Path(__file__).parents[2] / "src" / "runctl").rglob("*.py"))
-RAISERS = ("known", "_known", "AgentFailure", "Passing")  # the calls whose first argument is a code
+RAISERS = (
+    "known",
+    "_known",
+    "AgentFailure",
+    "KnownFailure",
+    "Passing",
+)  # the calls whose first argument is a code
 CODE = re.compile(r"[a-z]+(-[a-z0-9]+)*\Z")
 
 

@@ -17,10 +17,11 @@ from tests.storebox import PYTHONS, program
 from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
 from tests.unit.sandbox.instance_world import OBSTACLE, WHY
 
-from runctl.agent import s3_download, s3_upload
 from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Patience
 from runctl.agent.store import open_store
+from runctl.s3 import download as s3_download
+from runctl.s3 import upload as s3_upload
+from runctl.s3.patience import Patience
 
 BUCKET = "memory"
 

@@ -8,9 +8,9 @@ import traceback
 
 from runctl.agent import wire
 from runctl.agent.failure import AgentFailure, disk_failure
-from runctl.agent.patience import Passing, Patience, Stopped
 from runctl.agent.prepare import Step
 from runctl.agent.store import open_store
+from runctl.s3.patience import Passing, Patience, Stopped
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import os
 
 from runctl.agent import manifest
 from runctl.agent.checkpoints import Watcher
-from runctl.agent.crew import together
 from runctl.agent.failure import AgentFailure
 from runctl.agent.journal import timestamp
 from runctl.formats.order import age
+from runctl.s3.crew import together
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

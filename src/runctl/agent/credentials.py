@@ -10,7 +10,7 @@ import time
 
 from runctl.agent.failure import AgentFailure
 from runctl.agent.metadata import Metadata
-from runctl.agent.signing import Keys
+from runctl.s3.signing import Keys
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -7,21 +7,21 @@ import os
 from hashlib import sha256
 
 from runctl.agent import lock
-from runctl.agent.crew import together
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import Home, make_folder
 from runctl.agent.outputs import walk
 from runctl.agent.paths import check_path
 from runctl.agent.store import access_of, open_store
+from runctl.s3.crew import together
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from runctl.agent.patience import Patience
     from runctl.agent.store import Store
-    from runctl.agent.stored import Stored
+    from runctl.s3.patience import Patience
+    from runctl.s3.stored import Stored
 
     Progress = Callable[[int, int], None]
 

@@ -8,9 +8,9 @@ from hashlib import sha256
 
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import make_folder
-from runctl.agent.patience import Patience
-from runctl.agent.s3 import checked
-from runctl.agent.stored import Stored
+from runctl.s3.client import checked
+from runctl.s3.patience import Patience
+from runctl.s3.stored import Stored
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

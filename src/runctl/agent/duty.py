@@ -9,7 +9,7 @@ import time
 import traceback
 
 from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Stopped
+from runctl.s3.patience import Stopped
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
-if TYPE_CHECKING:
-    from typing import Any
+from runctl.s3.failure import KnownFailure as AgentFailure
 
-
-class AgentFailure(Exception):
-    """A known failure. The client words it; ``facts`` fill the words and must be JSON values without secrets."""
-
-    def __init__(self, code: str, **facts: Any) -> None:
-        super().__init__(code)
-        self.code = code
-        self.facts = facts
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in a reply and in ``status.json``."""
-        return {"code": self.code, "facts": self.facts}
+__all__ = ["AgentFailure", "disk_failure"]
 
 
 def disk_failure(error: BaseException, path: str) -> AgentFailure | None:

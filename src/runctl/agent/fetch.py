@@ -10,12 +10,12 @@ import errno
 import threading
 
 from runctl.agent import tree
-from runctl.agent.crew import together
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import free_bytes
 from runctl.agent.placing import Placing
 from runctl.agent.tree_object import TreeObject, base_of
 from runctl.agent.trees import Trees
+from runctl.s3.crew import together
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from runctl.agent.home import make_folder
-from runctl.agent.patience import Patience
 from runctl.agent.prepare import Step
+from runctl.s3.patience import Patience
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

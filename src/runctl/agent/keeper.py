@@ -20,12 +20,12 @@ from runctl.agent.home import Home, RunFolder, write_json
 from runctl.agent.journal import Journal, timestamp
 from runctl.agent.launcher import Launcher
 from runctl.agent.orders import Orders
-from runctl.agent.patience import Patience
 from runctl.agent.record import unstarted
 from runctl.agent.reporting import Reporting
 from runctl.agent.saving import Saving
 from runctl.agent.store import open_store
 from runctl.agent.wake import Wake
+from runctl.s3.patience import Patience
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

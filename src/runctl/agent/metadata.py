@@ -6,9 +6,9 @@ import os
 import time
 from urllib.parse import urlsplit
 
-from runctl.agent.exchange import Address, Pool
 from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Passing, Patience
+from runctl.s3.exchange import Address, Pool
+from runctl.s3.patience import Passing, Patience
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from runctl.agent.crew import together
+from runctl.s3.crew import together
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

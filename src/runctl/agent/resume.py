@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from runctl.agent import manifest
-from runctl.agent.crew import together
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import make_folder
 from runctl.agent.paths import check_path
+from runctl.s3.crew import together
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

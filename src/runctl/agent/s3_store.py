@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runctl.agent.s3 import S3
-from runctl.agent.s3_download import download
-from runctl.agent.s3_upload import upload
+from runctl.s3.client import S3
+from runctl.s3.download import download
+from runctl.s3.upload import upload
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import time
 
 from runctl.agent.checkpoint_keeping import CheckpointKeeping
 from runctl.agent.outputs import Outputs
-from runctl.agent.patience import Patience
 from runctl.agent.store import access_of, open_store
+from runctl.s3.patience import Patience
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Protocol
 
-    from runctl.agent.patience import Patience
-    from runctl.agent.stored import Stored
+    from runctl.s3.patience import Patience
+    from runctl.s3.stored import Stored
 
     Told = Callable[[int], Any]
 
@@ -61,12 +61,14 @@ def open_store(
     """
     kind = access.get("kind")
     if kind == "s3":
-        from runctl.agent.s3_store import S3Store  # noqa: PLC0415 - what is not used is not compiled
+        from runctl.agent.credentials import Credentials  # noqa: PLC0415 - what is not used is not compiled
+        from runctl.agent.s3_store import S3Store  # noqa: PLC0415
 
         return S3Store(
             str(access["bucket"]),
             str(access.get("prefix") or ""),
             str(access.get("region") or ""),
+            keyring=Credentials(env),
             patience=patience,
             env=env,
         )

@@ -12,13 +12,13 @@ import os
 import zlib
 
 from runctl.agent import blobs, lock, wire
-from runctl.agent.crew import together
 from runctl.agent.failure import AgentFailure
 from runctl.agent.fetch import Reading, no_space
 from runctl.agent.home import RUN, make_folder
 from runctl.agent.placing import Placing
 from runctl.agent.tree_object import Block
 from runctl.agent.worktree import Worktree
+from runctl.s3.crew import together
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -27,15 +27,16 @@ LIMIT: Final = 16384  # bytes of user data, as RunInstances takes them
 _UNFIT: Final = 99  # exit status of a Python that cannot do it
 HOME: Final = "/var/lib/runctl"  # $RUNCTL_HOME of machines we buy
 _MODULES: Final = (
-    "credentials",
-    "exchange",
-    "failure",
-    "metadata",
-    "patience",
-    "s3",
-    "s3_errors",
-    "signing",
-    "stored",
+    "agent.credentials",
+    "agent.failure",
+    "agent.metadata",
+    "s3.client",
+    "s3.exchange",
+    "s3.failure",
+    "s3.patience",
+    "s3.refusals",
+    "s3.signing",
+    "s3.stored",
 )
 
 # Reads the agent and becomes it. What it needs is in WHAT; what is refused for good is given up after GIVE_UP seconds:
@@ -43,9 +44,10 @@ _MODULES: Final = (
 _STUB: Final = """
 import hashlib, os, sys, time
 from runctl.agent.failure import AgentFailure
-from runctl.agent.s3 import S3
+from runctl.agent.credentials import Credentials
+from runctl.s3.client import S3
 GIVE_UP, PAUSE = 180.0, 2.0
-store = S3(WHAT["store"]["bucket"], WHAT["store"]["prefix"], WHAT["store"]["region"])
+store = S3(WHAT["store"]["bucket"], WHAT["store"]["prefix"], WHAT["store"]["region"], keyring=Credentials())
 path = os.path.join(WHAT["home"], "agent", WHAT["agent"] + ".py")
 begun = time.time()
 def say(text):
@@ -151,7 +153,7 @@ def user_data(
 @functools.cache
 def _modules() -> str:
     """A program that can import the modules it needs, made as small as possible."""
-    return program((f"runctl.agent.{name}" for name in _MODULES), _bare)
+    return program((f"runctl.{name}" for name in _MODULES), _bare)
 
 
 def _bare(source: str) -> str:

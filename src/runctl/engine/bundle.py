@@ -1,4 +1,4 @@
-"""The agent as one file: every module of ``runctl.agent`` and ``runctl.formats`` in a dictionary, and a loader.
+"""The agent as one file: every module of ``runctl.agent`` and of what it stands on in a dictionary, and a loader.
 
 The file is the same, byte for byte, wherever it is made from the same sources, so its SHA-256 is its name. Modules
 keep their names and are compiled only when something imports them: a small command starts as fast as a small program.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from importlib.resources.abc import Traversable
 
-PACKAGES = ("agent", "formats")
+PACKAGES = ("agent", "formats", "s3")
 
 # What ``python -c`` gets. It has to be understood by any Python 3, so that an old one can say that it is too old;
 # stdin is read byte by byte up to the first newline and then exactly N bytes, so the command finds its own input.
@@ -128,7 +128,7 @@ def program(modules: Iterable[str], change: Callable[[str], str]) -> str:
         KeyError: there is no module of that name.
     """
     sources = _sources()
-    packages = {name: (sources[name][0], "") for name in ("runctl", "runctl.agent")}
+    packages = {name: (sources[name][0], "") for name in ("runctl", *(f"runctl.{name}" for name in PACKAGES))}
     return _finder(packages | {name: (sources[name][0], change(sources[name][1])) for name in modules})
 
 

@@ -16,11 +16,12 @@ import pytest
 from tests.s3box import S3Box, s3_in
 from tests.storebox import PYTHONS, on_machine
 
-from runctl.agent import s3_download, s3_upload
 from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Patience, Stopped
 from runctl.agent.store import access_of
 from runctl.agent.store import open_store as opened
+from runctl.s3 import download as s3_download
+from runctl.s3 import upload as s3_upload
+from runctl.s3.patience import Patience, Stopped
 from runctl.sandbox.s3.standalone import ACCESS_KEY, SECRET_KEY
 
 ODD = "a folder/ünï+cødé & 100%/~file.bin"

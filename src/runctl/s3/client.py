@@ -9,18 +9,29 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from urllib.parse import unquote_plus, urlsplit
 
-from runctl.agent import signing
-from runctl.agent.credentials import Credentials
-from runctl.agent.exchange import Address, Answer, Pool
-from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Passing, Patience
-from runctl.agent.s3_errors import ELSEWHERE, EXPIRED, SKEWED, Refusal, failure
-from runctl.agent.stored import Stored
+from runctl.s3 import signing
+from runctl.s3.exchange import Address, Answer, Pool
+from runctl.s3.failure import KnownFailure
+from runctl.s3.patience import Passing, Patience
+from runctl.s3.refusals import ELSEWHERE, EXPIRED, SKEWED, Refusal, failure
+from runctl.s3.stored import Stored
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Optional
+    from typing import Any, Optional, Protocol
+
+    class Keyring(Protocol):
+        """Gives the keys that requests are signed with. Safe to use from several threads."""
+
+        def keys(self) -> signing.Keys:
+            """Keys that work now."""
+
+        def refused(self, keys: signing.Keys) -> None:
+            """The service does not take these any more."""
+
+        def close(self) -> None:
+            """Close what is open and idle."""
 
     Query = Sequence[tuple[str, str]]
     BodyMaker = Callable[[], Iterable[bytes]]
@@ -43,6 +54,7 @@ class S3:
         prefix: str,
         region: str,
         *,
+        keyring: Keyring,
         patience: Patience | None = None,
         env: Mapping[str, str] = os.environ,
     ) -> None:
@@ -52,7 +64,7 @@ class S3:
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._region = region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1"
         self._endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or ""
-        self._credentials = Credentials(env)
+        self._credentials = keyring
         self._pool = Pool()
         self._ahead = 0.0  # seconds the service's clock is ahead of ours
 
@@ -65,7 +77,7 @@ class S3:
         """The object's bytes, or those from ``start`` on, at most ``length``; fewer when it ends before.
 
         Raises:
-            AgentFailure: ``store-missing``, ``store-denied``, ``store-unreachable`` when patience is at its end.
+            KnownFailure: ``store-missing``, ``store-denied``, ``store-unreachable`` when patience is at its end.
         """
         parts: list[bytes] = []
         self.pour(key, parts.append, start=start, length=length)
@@ -83,7 +95,7 @@ class S3:
         """Hand the bytes of an object to ``take`` in order; a cut is mended by asking for the rest of the same object.
 
         Raises:
-            AgentFailure: as ``get``; ``store-changed`` when the object was replaced meanwhile.
+            KnownFailure: as ``get``; ``store-changed`` when the object was replaced meanwhile.
         """
         if length == 0:
             return
@@ -102,7 +114,7 @@ class S3:
             try:
                 with self.send("HEAD", key) as answer:
                     headers = answer.headers
-            except AgentFailure as error:
+            except KnownFailure as error:
                 if error.code == "store-missing":
                     return None
                 raise
@@ -171,7 +183,7 @@ class S3:
 
         Raises:
             Passing: trying again may help.
-            AgentFailure: it will not.
+            KnownFailure: it will not.
             Refusal: a condition in ``headers`` does not hold (412), or there is nothing in that range (416).
         """
         for tried in range(ADAPTATIONS + 1):
@@ -254,7 +266,7 @@ class _Stream:
                 self._read(answer, int(answer.headers["content-length"]))
         except Refusal as refusal:
             if refusal.status == 412:
-                raise AgentFailure("store-changed", url=self._s3.url, key=self._key) from refusal
+                raise KnownFailure("store-changed", url=self._s3.url, key=self._key) from refusal
             # 416: nothing begins there; the object ends before ``start``, or an empty one was asked for by range
 
     def _read(self, answer: Answer, left: int) -> None:
@@ -278,5 +290,5 @@ def _epoch(stamp: str) -> float:
 def checked(key: str) -> str:
     """``key``, if it names something below the prefix and nothing else; raises ``agent-request``."""
     if not key or key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
-        raise AgentFailure("agent-request", detail="not a key of the store: %r" % (key,))
+        raise KnownFailure("agent-request", detail="not a key of the store: %r" % (key,))
     return key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from runctl.agent.failure import AgentFailure
+from runctl.s3.failure import KnownFailure
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ FIRST, LONGEST = 0.2, 8.0  # seconds: the most the first pause takes, and any la
 SLICE = 0.2  # seconds between two looks at whether somebody wants us to stop
 
 
-class Passing(AgentFailure):
+class Passing(KnownFailure):
     """A failure that may be gone when the same is tried again: a cut, a throttle, a server's bad moment."""
 
 
@@ -50,7 +50,7 @@ class Patience:
             progress: a number that grows as ``action`` gets on; a failure after some progress is a first failure.
 
         Raises:
-            AgentFailure: the last failure, when patience is at its end, or one that is not passing.
+            KnownFailure: the last failure, when patience is at its end, or one that is not passing.
             Stopped: we were told to.
         """
         reached, tried, limit = progress(), 0, time.monotonic() + self._seconds

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 
-from runctl.agent.patience import Passing
+from runctl.s3.patience import Passing
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from hashlib import sha256
 
-from runctl.agent.crew import together
-from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Passing, Patience, Stopped
-from runctl.agent.s3_errors import Refusal
+from runctl.s3.crew import together
+from runctl.s3.failure import KnownFailure
+from runctl.s3.patience import Passing, Patience, Stopped
+from runctl.s3.refusals import Refusal
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
-    from runctl.agent.s3 import S3
+    from runctl.s3.client import S3
 
     Told = Callable[[int], Any]
     Result = TypeVar("Result")
@@ -41,7 +41,7 @@ def upload(s3: S3, key: str, path: str, told: Told = lambda _count: None) -> tup
         told: called with the number of bytes that have just arrived.
 
     Raises:
-        AgentFailure: what S3 refused; ``store-file-changed`` when the file keeps changing.
+        KnownFailure: what S3 refused; ``store-file-changed`` when the file keeps changing.
         OSError: the file could not be read.
         Stopped: we were told to.
     """
@@ -74,7 +74,7 @@ def _persist(patience: Patience, send: Callable[[], Result]) -> Result:
         if MISMATCH not in error.facts["detail"]:
             raise
         detail = "what was sent is not what had been read a moment before"
-        raise AgentFailure("store-file-changed", detail=detail) from error
+        raise KnownFailure("store-file-changed", detail=detail) from error
 
 
 def _hashed(fd: int, start: int, length: int, patience: Patience, *also: Any) -> Any:
@@ -92,7 +92,7 @@ def _read(fd: int, start: int, length: int, patience: Patience) -> Iterator[byte
         patience.check()
         data = os.pread(fd, min(length, CHUNK), start)
         if not data:
-            raise AgentFailure("store-file-changed", detail="it became shorter while it was stored")
+            raise KnownFailure("store-file-changed", detail="it became shorter while it was stored")
         yield data
         start += len(data)
         length -= len(data)
@@ -145,7 +145,7 @@ class _Parts:
     def _completed(self) -> None:
         try:
             self._complete()
-        except AgentFailure as error:
+        except KnownFailure as error:
             # An answer that was lost on its way: the upload is gone because it has become the object.
             if error.code != "store-missing" or not self._is_there():
                 raise
@@ -175,7 +175,7 @@ class _Parts:
         try:
             with self._s3.send("DELETE", self._key, [("uploadId", self._upload)]):
                 pass
-        except (AgentFailure, Refusal, Stopped):
+        except (KnownFailure, Refusal, Stopped):
             pass  # the bucket's own rule for uploads that were given up deletes the parts
 
 

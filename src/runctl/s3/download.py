@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from hashlib import sha256
 
-from runctl.agent.crew import together
-from runctl.agent.failure import AgentFailure
+from runctl.s3.crew import together
+from runctl.s3.failure import KnownFailure
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from runctl.agent.s3 import S3
-    from runctl.agent.stored import Stored
+    from runctl.s3.client import S3
+    from runctl.s3.stored import Stored
 
     Told = Callable[[int], Any]
 
@@ -44,20 +44,20 @@ def download(
         told: called with the number of bytes that are there now and were not before.
 
     Raises:
-        AgentFailure: ``store-missing``, ``store-corrupt`` when it is not what was expected, what else S3 refused.
+        KnownFailure: ``store-missing``, ``store-corrupt`` when it is not what was expected, what else S3 refused.
         OSError: the disk.
         Stopped: we were told to.
     """
     for tried in range(CHANGES):
         found = s3.find(key)
         if found is None:
-            raise AgentFailure("store-missing", url=s3.url, key=key, detail="no such object")
+            raise KnownFailure("store-missing", url=s3.url, key=key, detail="no such object")
         if size is not None and found.size != size:
             detail = "%d bytes instead of %d" % (found.size, size)
-            raise AgentFailure("store-corrupt", url=s3.url, key=key, detail=detail)
+            raise KnownFailure("store-corrupt", url=s3.url, key=key, detail=detail)
         try:
             _Download(s3, found, path, told).go(digest)
-        except AgentFailure as error:
+        except KnownFailure as error:
             if error.code != "store-changed" or tried == CHANGES - 1:
                 raise
         else:
@@ -89,7 +89,7 @@ class _Download:
         if not right:
             os.unlink(self._part)
             detail = "its content is not the one that was recorded"
-            raise AgentFailure("store-corrupt", url=self._s3.url, key=self._found.key, detail=detail)
+            raise KnownFailure("store-corrupt", url=self._s3.url, key=self._found.key, detail=detail)
         os.replace(self._part, self._path)
 
     def _opened(self) -> int:

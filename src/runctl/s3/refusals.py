@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Passing
+from runctl.s3.failure import KnownFailure
+from runctl.s3.patience import Passing
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
@@ -51,15 +51,15 @@ def _element(text: str, name: str) -> str:
     return found.group(1) if found else ""
 
 
-def failure(refusal: Refusal, *, host: str, url: str, key: str, action: str) -> AgentFailure:
+def failure(refusal: Refusal, *, host: str, url: str, key: str, action: str) -> KnownFailure:
     """The refusal as a failure of the agent; ``Passing`` when trying again may help. Pure."""
     detail = "%s: %s" % (refusal.code or "status %d" % refusal.status, refusal.message)
     if refusal.code == "NoSuchBucket":
-        return AgentFailure("store-no-bucket", url=url, detail=detail)
+        return KnownFailure("store-no-bucket", url=url, detail=detail)
     if refusal.status == 404:
-        return AgentFailure("store-missing", url=url, key=key, detail=detail)
+        return KnownFailure("store-missing", url=url, key=key, detail=detail)
     if refusal.status >= 500 or refusal.status in (408, 429) or refusal.code in PASSING | EXPIRED | SKEWED:
         return Passing("store-unreachable", host=host, detail=detail)
     if refusal.status in (401, 403):
-        return AgentFailure("store-denied", url=url, key=key, action=action, detail=detail)
-    return AgentFailure("store-refused", url=url, key=key, action=action, detail=detail)
+        return KnownFailure("store-denied", url=url, key=key, action=action, detail=detail)
+    return KnownFailure("store-refused", url=url, key=key, action=action, detail=detail)
