@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from runctl.api.doctor import explain
 from runctl.api.planning import handed_over
 from runctl.api.training import anything, new_run, recorded
 from runctl.api.watching import follow, record
 from runctl.core.cancel import CancelToken, limited, together
 from runctl.core.catalogue import known
-from runctl.core.errors import RunctlError, UnreachableError
+from runctl.core.errors import Cancelled, RunctlError, UnreachableError
 from runctl.core.events import Notice, RunCost
 from runctl.core.model import Outcome, Purchase, RunState
 from runctl.core.quantities import count
@@ -26,7 +28,7 @@ from runctl.engine.steps import step
 from runctl.engine.store_reader import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runctl.api.runtime import Runtime
     from runctl.core.events import Emit
@@ -176,7 +178,7 @@ class _Attempts:
     def _one(self, run: Run, offers: Sequence[Offer], hand_over: Callable[[CancelToken], None]) -> Run:
         """One attempt: buy and send side by side, follow to the end, give the machine back."""
         rt = self.rt
-        with together(rt.cancel) as scope:
+        with self._explaining(run, offers[0]), together(rt.cancel) as scope:
             sending = scope.start("send", lambda: hand_over(scope.cancel))
             with lease(
                 self.provider,
@@ -206,6 +208,16 @@ class _Attempts:
                 run = cost.returned(run, now=rt.clock.now())
         self._keep_record(run)
         return run
+
+    @contextmanager
+    def _explaining(self, run: Run, offer: Offer) -> Iterator[None]:
+        """What fails in the block says what a look at machine, account and computer finds about it."""
+        try:
+            yield
+        except Cancelled:
+            raise
+        except RunctlError as error:
+            raise explain(self.rt, run.provider, error, machine_id=run.machine, offer=offer) from error
 
     def _hand_over_secrets(self, run: Run, cancel: CancelToken) -> None:
         """Give the waiting agent what may stand in no store: through the transport, as soon as that reaches it."""

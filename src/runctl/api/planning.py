@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runctl.api.doctor import checks_for_plan
 from runctl.api.wanted import resources
 from runctl.core.catalogue import known
 from runctl.core.model import DepsMode, Limits, RunSpec
@@ -75,6 +76,7 @@ def planner(rt: Runtime, target: str, secrets: Mapping[str, str], *, dry: bool) 
         agent_at=lambda endpoint: rt.agent(endpoint, keep=False),
         store_at=lambda url: rt.store(url, read_only=True),
         resume=lambda agent, reference: _resume_from(rt, agent, reference),
+        check=lambda offers: checks_for_plan(rt, target, offers),
         emit=rt.emit,
         clock=rt.clock,
         cancel=rt.cancel,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.model import DepsMode
 from runctl.core.quantities import count, size
@@ -14,9 +15,10 @@ from runctl.engine.plan import CodePlan, EnvironmentPlan, LeftOut, Plan, what_is
 from runctl.engine.steps import step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from runctl.core.cancel import CancelToken
+    from runctl.core.checks import Check
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.model import Endpoint, Offer, RunSpec
@@ -48,6 +50,7 @@ class Planner:
     resume: Callable[
         [RemoteAgent | None, str], str | Mapping[str, str]
     ]  # a run's name or a path → a checkpoint
+    check: Callable[[Sequence[Offer]], Sequence[Check]]  # raises what stands in the way of buying one
     emit: Emit
     clock: Clock
     cancel: CancelToken
@@ -62,13 +65,17 @@ class Planner:
             RunctlError: what the machine's agent says, for example ``python-missing``; what the store says.
         """
         offers = self.offers(spec)
+        checks: Sequence[Check] = ()
         endpoint = self.provider.endpoint(offers[0])
         if endpoint is not None:
             facts, resume_from = self._ask_machine(endpoint, spec, project)
             store = ""
         elif self.provider.features.boots_agent:
             store = self.provider.store()
-            facts, resume_from = self._ask_store(store, offers[0], spec, project)
+            with together(self.cancel) as scope:
+                checking = scope.start("check", lambda: self.check(offers))
+                facts, resume_from = self._ask_store(store, offers[0], spec, project)
+                checks = checking.result()
         else:
             raise known("machine-not-there", target=spec.target)
         request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
@@ -86,7 +93,10 @@ class Planner:
             variables={**spec.env, **self.secrets},
             secret_variables=tuple(self.secrets),
             resume_from=resume_from,
-            warnings=self._warnings(project, facts),
+            warnings=(
+                *self._warnings(project, facts),
+                *(each.what for each in checks if each.state == "warn"),
+            ),
         )
 
     def offers(self, spec: RunSpec) -> tuple[Offer, ...]:
