@@ -694,6 +694,31 @@ def test_a_machine_is_stopped_and_started(aws: AwsProvider, box: SandboxBox) -> 
     assert refused.value.code == "aws-spot-cannot-stop"
 
 
+def test_a_machine_that_is_there_is_taken_as_it_is(box: SandboxBox, aws: AwsProvider) -> None:
+    [foreign] = box.launch()
+    with pytest.raises(UsageError) as refused:
+        aws.offers(Resources(machine="i-nothing"), CancelToken())
+    assert refused.value.code == "aws-id"
+    box.wait(foreign, "running")
+    [offer] = aws.offers(Resources(machine=foreign), CancelToken())
+    assert (offer.machine, offer.machine_type, offer.region) == (foreign, "t3.micro", "us-east-1")
+    reached = aws.endpoint(offer)
+    assert reached is not None
+    assert reached.address == f"{foreign}@us-east-1"
+    before = tags(seen(box, foreign)) if "Tags" in seen(box, foreign) else {}
+    bought = purchase()
+    machine = aws.acquire(offer, bought, CancelToken())
+    assert (machine.id, machine.run_id) == (foreign, bought.run_id)
+    after = tags(seen(box, foreign)) if "Tags" in seen(box, foreign) else {}
+    assert before == after, "nothing of it is changed"
+    box.client("ec2").stop_instances(InstanceIds=[foreign])
+    box.wait(foreign, "stopped")
+    with pytest.raises(UsageError) as stopped:
+        aws.offers(Resources(machine=foreign), CancelToken())
+    assert stopped.value.code == "aws-not-running"
+    assert aws.endpoint(first(aws)) is None
+
+
 def test_a_subnet_of_ones_own_decides_the_zone(box: SandboxBox, clients: Providers, aws: AwsProvider) -> None:
     [subnet, *_] = box.client("ec2").describe_subnets()["Subnets"]
     mine = clients.make(aws__subnet=subnet["SubnetId"], aws__regions=("us-west-2",))

@@ -486,6 +486,15 @@ ENTRIES = {
             "that a mistyped id can harm nobody."
         ),
     ),
+    "aws-not-running": Known(
+        errors.UsageError,
+        what="{machine} is {state}; a run needs one that runs",
+        fix=("  aws ec2 start-instances --region {region} --instance-ids {machine}",),
+        explain=(
+            "A machine that is named with `--machine` has to be running, and to have an instance profile that lets "
+            "Systems Manager reach it. One that is terminated cannot be started again."
+        ),
+    ),
     "aws-id": Known(
         errors.UsageError,
         what="{id} is no instance id",

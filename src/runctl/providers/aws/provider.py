@@ -11,32 +11,26 @@ from runctl.aws.calls import AwsCalls
 from runctl.aws.explain import explain
 from runctl.aws.names import default_bucket
 from runctl.aws.probes import account as examined
-from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, NotBought
 from runctl.core.ports import Features
 from runctl.project.places import cache_dir, state_dir
-from runctl.providers.aws import images
 from runctl.providers.aws.cache import AnswerCache
 from runctl.providers.aws.fleet import Fleet
 from runctl.providers.aws.launch import Launch
 from runctl.providers.aws.market import Market
-from runctl.providers.aws.offers import ForSale, compose
 from runctl.providers.aws.regions import RegionsUsed
 from runctl.providers.aws.request import Account
-from runctl.providers.aws.tags import HOME
-from runctl.providers.aws.types import fitting, words
+from runctl.providers.aws.tags import HOME, endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from runctl.core.cancel import CancelToken
     from runctl.core.checks import Probe
     from runctl.core.errors import RunctlError
     from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
     from runctl.core.ports import Surroundings
-    from runctl.providers.aws.images import Image
-    from runctl.providers.aws.types import InstanceType
 
 
 class AwsProvider:
@@ -82,94 +76,28 @@ class AwsProvider:
     def offers(self, need: Resources, cancel: CancelToken) -> Sequence[Offer]:
         """What could satisfy ``need``, in the order to try. Reads only; answers are remembered for an hour.
 
+        A machine that ``need`` names is the one offer: it is there, whoever made it, and is asked after every time.
+
         Raises:
+            MachineGone, UsageError: of a machine that was named: ``aws-instance-unknown``, ``aws-not-running``.
             CapacityError: ``aws-no-type``, ``aws-no-offer``.
             UsageError: ``aws-gpu-unknown``, ``aws-type-unknown``, ``aws-no-image``, ``aws-network``.
             AccessError, UnreachableError: AWS could not be asked.
         """
-        market = Market(self.calls, self._cache, cancel)
-        zone = self._zone_of_subnet(cancel)
-        regions = (self.calls.session.region,) if zone else (need.regions or self.regions)
-        there = market.types(need, regions)
-        chosen = {each.name for each in fitting(need, (one for types in there.values() for one in types))}
-        types = {
-            region: [one for one in there[region] if one.name in chosen]
-            for region in regions
-            if region in there
-        }
-        sale = self._for_sale(market, need, {region: found for region, found in types.items() if found})
-        offers = compose(need, sale, only_zone=zone)
-        if not offers:
-            raise known(
-                "aws-no-offer",
-                need=words(need),
-                market="spot" if need.spot else "on demand",
-                regions=", ".join(regions),
-            )
-        return offers
+        if need.machine:
+            return (self._existing(need.machine, cancel),)
+        return Shop(self._market(cancel), self._around.setting).offers(need, need.regions or self.regions)
 
-    def _for_sale(
-        self, market: Market, need: Resources, types: Mapping[str, Sequence[InstanceType]]
-    ) -> ForSale:
-        """Zones, prices and images of the chosen types, asked for side by side."""
-        names = {region: [each.name for each in found] for region, found in types.items()}
-        spot_names = {
-            region: [each.name for each in found if each.spot and need.spot]
-            for region, found in types.items()
-        }
-        given = need.image or str(self._around.setting("aws.image"))
-        with together(market.cancel) as scope:
-            asked = replace(market, cancel=scope.cancel)
-            zones = scope.start("zones", lambda: asked.zones(names))
-            on_demand = scope.start("prices", lambda: asked.on_demand(types))
-            spot = scope.start("spot", lambda: asked.spot(spot_names))
-            disk = scope.start("disk", lambda: asked.disk(types))
-            pictures = scope.start("images", lambda: self._images(asked, types, given))
-        return ForSale(
-            types, zones.result(), on_demand.result(), spot.result(), disk.result(), pictures.result()
-        )
+    def _existing(self, machine_id: str, cancel: CancelToken) -> Offer:
+        machine = self.fleet.machine(machine_id, cancel)
+        if machine.state != "running":
+            place = machine.offer.region
+            raise known("aws-not-running", machine=machine.id, region=place, state=machine.state)
+        return replace(machine.offer, machine=machine.id)
 
-    def _images(
-        self, market: Market, types: Mapping[str, Sequence[InstanceType]], given: str
-    ) -> dict[tuple[str, str], Image]:
-        """The image of each region and type. Raises ``aws-image-unknown``, ``aws-no-image`` when there is none at all."""
-        asked = {
-            (region, each.name): given or images.parameter(each)
-            for region, found in types.items()
-            for each in found
-        }
-        wanted = {
-            region: [name for (place, _), name in asked.items() if place == region and name]
-            for region in types
-        }
-        found = market.images(wanted)
-        made = {
-            (region, name): found[region, image]
-            for (region, name), image in asked.items()
-            if image and (region, image) in found
-        }
-        if not made and any(asked.values()):
-            named = ", ".join(sorted({image for image in asked.values() if image}))
-            raise known("aws-image-unknown", region=", ".join(types), detail=f"there is no image {named}")
-        if not made:
-            raise images.missing(each for found in types.values() for each in found)
-        return made
-
-    def _zone_of_subnet(self, cancel: CancelToken) -> str:
-        """The zone of the subnet that the settings ask for: machines can only be there. Empty without one."""
-        subnet = str(self._around.setting("aws.subnet"))
-        if not subnet:
-            return ""
-
-        def ask() -> str:
-            answer = self.calls.call("ec2", "describe_subnets", cancel=cancel, SubnetIds=[subnet])
-            return str(answer["Subnets"][0]["AvailabilityZone"])
-
-        return str(self._cache.get(["subnet", subnet], ask)[0])
-
-    def endpoint(self, offer: Offer) -> Endpoint | None:  # noqa: ARG002 - no offer of EC2 exists before it is bought
-        """Nothing exists before it is bought."""
-        return None
+    def endpoint(self, offer: Offer) -> Endpoint | None:
+        """How to reach the machine that the user named; None for everything that has to be bought."""
+        return endpoint(offer.machine, offer.region) if offer.machine else None
 
     def store(self) -> str:
         """The bucket of the settings, or ``runctl-ACCOUNT-REGION`` in the home region. May ask who calls."""
@@ -183,12 +111,17 @@ class AwsProvider:
     def acquire(self, offer: Offer, purchase: Purchase, cancel: CancelToken) -> Machine:
         """Buy the machine of ``offer`` for ``purchase``, or find the one that was bought before, and see it run.
 
+        A machine that exists already is only looked at: nothing is bought, nothing is changed.
+
         Raises:
             NotBought: cancelled before EC2 was asked.
             CapacityError: transient: try the next offer; else a quota.
             AccessError, UsageError: AWS refused for good; nothing was bought.
             UnreachableError, MachineGone, Cancelled: what became of the purchase is not known here; its tag tells.
         """
+        if offer.machine:
+            found = self.fleet.machine(f"{offer.machine}@{offer.region}", cancel)
+            return replace(found, run_id=purchase.run_id)
         try:
             if (purchase.run_id, purchase.attempt) not in self._asked:
                 earlier = self.fleet.bought(purchase.run_id, purchase.attempt, cancel)
@@ -197,8 +130,9 @@ class AwsProvider:
                 self._asked.add((purchase.run_id, purchase.attempt))
             self._used.note(offer.region)
             self.fleet.cover(offer.region)
-            market = Market(self.calls, self._cache, cancel)
-            image = market.images({offer.region: [offer.image]}).get((offer.region, offer.image))
+            image = (
+                self._market(cancel).images({offer.region: [offer.image]}).get((offer.region, offer.image))
+            )
         except Cancelled as error:
             raise NotBought(what=error.what) from error
         if image is None:
@@ -253,11 +187,11 @@ class AwsProvider:
             security_group=str(setting("aws.security_group")),
         )
 
-    @cached_property
-    def _cache(self) -> AnswerCache:
-        return AnswerCache(
+    def _market(self, cancel: CancelToken) -> Market:
+        cache = AnswerCache(
             cache_dir(self._around.env) / "aws",
             whose=self.calls.session.whose,
             now=self._around.clock.now,
             read_only=self._around.read_only,
         )
+        return Market(self.calls, cache, cancel)
