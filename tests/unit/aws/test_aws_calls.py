@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.aws.aws_world import Heard, blow, calls_to
-from tests.unit.sandbox.cloud_world import SandboxBox
+from tests.unit.sandbox.cloud_world import SandboxBox, until
 
 from runctl.aws import errors
 from runctl.core.cancel import CancelToken
@@ -179,13 +179,17 @@ def test_a_slow_answer_does_not_hold_a_cancel(aws: SandboxBox) -> None:
 
 def test_a_cancel_ends_the_wait_between_attempts(aws: SandboxBox) -> None:
     blow(aws, "throttle", service="ec2")
-    cancel = CancelToken()
-    threading.Timer(0.5, cancel.cancel).start()
-    begun = time.monotonic()
-    with calls_to() as calls, pytest.raises(Cancelled):
-        while True:
-            calls.call("ec2", "describe_instances", cancel=cancel)
-    assert time.monotonic() - begun < 2
+    cancel, heard, when = CancelToken(), Heard(), [0.0]
+
+    def stop() -> None:
+        until(lambda: heard.retries)
+        when[0] = time.monotonic()
+        cancel.cancel()
+
+    threading.Thread(target=stop, daemon=True).start()
+    with calls_to(heard=heard) as calls, pytest.raises(Cancelled):
+        calls.call("ec2", "describe_instances", cancel=cancel)
+    assert time.monotonic() - when[0] < 1
 
 
 def test_a_cut_connection_is_tried_again_unless_the_call_must_not_happen_twice(aws: SandboxBox) -> None:

@@ -21,6 +21,7 @@ from runctl.providers.aws.launch import Launch
 from runctl.providers.aws.market import Market
 from runctl.providers.aws.regions import RegionsUsed
 from runctl.providers.aws.request import Account
+from runctl.providers.aws.shop import Shop
 from runctl.providers.aws.tags import HOME, endpoint
 
 if TYPE_CHECKING:
