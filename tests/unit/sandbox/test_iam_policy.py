@@ -29,7 +29,13 @@ def statement(**elements: Any) -> dict[str, Any]:
 
 def applies(asked: Asked, *, version: str = "2012-10-17", **elements: Any) -> bool:
     document = {"Version": version, "Statement": [statement(**elements)]}
-    return parse(json.dumps(document)).statements[0].applies(asked)
+    return fits_whole(json.dumps(document), asked)
+
+
+def fits_whole(document: str, asked: Asked) -> bool:
+    """Whether the one statement of a policy is about a request, and its conditions hold."""
+    policy = parse(document)
+    return any(each.applies(asked) for each in policy.about(asked.action, allow=True))
 
 
 def get(resource: str = "arn:aws:s3:::data/a/b", action: str = "s3:GetObject") -> Asked:
@@ -75,7 +81,7 @@ def test_the_negated_elements(elements: dict[str, Any], fits: bool) -> None:
     for name in elements:
         del whole[name.removeprefix("Not")]
     document = {"Version": "2012-10-17", "Statement": whole}
-    assert parse(json.dumps(document)).statements[0].applies(get()) is fits
+    assert fits_whole(json.dumps(document), get()) is fits
 
 
 @pytest.mark.parametrize(

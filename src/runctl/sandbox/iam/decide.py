@@ -61,8 +61,8 @@ def _matches(policies: Iterable[Policy] | None, asked: Asked, *, allow: bool) ->
     return tuple(
         Match(policy, statement)
         for policy in policies or ()
-        for statement in policy.statements
-        if statement.allows == allow and statement.applies(asked)
+        for statement in policy.about(asked.action, allow=allow)
+        if statement.applies(asked)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from runctl.sandbox.call import ApiError
@@ -44,8 +45,8 @@ class Guard:
         self._cloud = cloud
         self._moto = moto
         self.identities = identities
-        self._secure = cloud.settings.get("secure_transport", "true")
-        if self._secure not in ("true", "false"):
+        self._secure = (cloud.settings.get("secure_transport", "true"),)
+        if self._secure[0] not in ("true", "false"):
             raise ValueError("the setting `secure_transport` is `true` or `false`")
 
     async def check(self, request: Request, call: Call) -> None:
@@ -150,7 +151,9 @@ class Guard:
         statements = [
             each
             for each in self.identities.trust(record).statements
-            if each.applies(asked) and each.grade(service) is not Grade.NOT
+            if each.names_action(asked.action)
+            and each.applies(asked)
+            and each.grade(service) is not Grade.NOT
         ]
         return bool(statements) and all(each.allows for each in statements)
 
@@ -162,46 +165,47 @@ class Guard:
         return S3Judge(known, self._base(request, known, signed.region or self._cloud.state.region, "s3"))
 
     def _base(self, request: Request, known: Known, region: str, service: str) -> Values:
-        """The condition keys that every request has."""
-        now = self._cloud.state.now()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+        """The condition keys that a request has whatever it wants."""
+        stamp, seconds = _moment(int(self._cloud.state.now()))
         keys = {
-            **known.principal.keys(),
-            "aws:currenttime": (stamp,),
-            "aws:epochtime": (str(int(now)),),
-            "aws:securetransport": (self._secure,),
+            **known.keys,
+            "aws:currenttime": stamp,
+            "aws:epochtime": seconds,
+            "aws:securetransport": self._secure,
             "aws:requestedregion": (region,),
-            "aws:resourceaccount": (known.principal.account,),
-            "aws:viaawsservice": ("false",),
             "aws:sourceip": (self._address(request, known),),
         }
         if agent := request.headers.get("user-agent"):
             keys["aws:useragent"] = (agent,)
         if service == "ec2":
             keys["ec2:region"] = (region,)
-        session = known.session
-        if session is not None:
-            issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.issued))
-            keys |= {"aws:tokenissuetime": (issued,), "aws:multifactorauthpresent": ("false",)}
-            if session.source_identity:
-                keys["aws:sourceidentity"] = (session.source_identity,)
-            if session.instance:
-                arn = f"arn:aws:ec2:{region}:{known.principal.account}:instance/{session.instance}"
-                keys |= {
-                    "ec2:sourceinstancearn": (arn,),
-                    "ssm:sourceinstancearn": (arn,),
-                    "ec2:roledelivery": ("2.0",),
-                }
+        if known.session is not None and known.session.instance:
+            arn = f"arn:aws:ec2:{region}:{known.principal.account}:instance/{known.session.instance}"
+            keys["ec2:sourceinstancearn"] = keys["ssm:sourceinstancearn"] = (arn,)
         return keys
 
     def _address(self, request: Request, known: Known) -> str:
         """Where a request came from; through a relay of an instance, the instance's own address."""
-        try:
-            return str(ipaddress.ip_address(request.client))
-        except ValueError:
-            instance = known.session.instance if known.session is not None else ""
-            found = self._cloud.ec2.describe(instance) if self._cloud.ec2 is not None else None
-            return found.address if found is not None else "127.0.0.1"
+        if _is_address(request.client):
+            return request.client
+        instance = known.session.instance if known.session is not None else ""
+        found = self._cloud.ec2.describe(instance) if self._cloud.ec2 is not None else None
+        return found.address if found is not None else "127.0.0.1"
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> tuple[tuple[str], tuple[str]]:
+    """A time as the two keys have it."""
+    return (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)),), (str(seconds),)
+
+
+@lru_cache(maxsize=256)
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class S3Judge:

@@ -1,12 +1,13 @@
 """Whose an access key is, and which policies come with it: users and roles of moto's records, sessions that STS lent.
 
-Read on the loop while moto's thread may write: only whole dictionaries are copied. Documents are parsed once (see
-``policy.parse``), so a change in IAM counts from the next request on; AWS needs seconds for that.
+Read on the loop while moto's thread may write: only whole dictionaries are copied. Documents are parsed once and people
+looked up once until somebody calls IAM, whose change counts from the next request on; AWS needs seconds for that.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,26 @@ class Session:
 
 @dataclass(frozen=True)
 class Known:
-    """Somebody, and what they may do."""
+    """Somebody, what they may do, and the condition keys that all their requests have."""
 
     principal: Principal
     grants: Grants
     session: Session | None = None
+    keys: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+
+def keys_of(principal: Principal, session: Session | None) -> dict[str, tuple[str, ...]]:
+    """The condition keys of whoever asks and of the session they are in."""
+    found = {**principal.keys(), "aws:resourceaccount": (principal.account,), "aws:viaawsservice": ("false",)}
+    if session is None:
+        return found
+    issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.issued))
+    found |= {"aws:tokenissuetime": (issued,), "aws:multifactorauthpresent": ("false",)}
+    if session.source_identity:
+        found["aws:sourceidentity"] = (session.source_identity,)
+    if session.instance:
+        found["ec2:roledelivery"] = ("2.0",)
+    return found
 
 
 class Identities:
@@ -63,6 +79,7 @@ class Identities:
         self._state = state
         self._moto = moto
         self._sessions: dict[str, Session] = {}
+        self._known: dict[str, Known] = {}  # by access key, until IAM changes
         state.more_keys = self.secret_of
         moto.when_loaded("iam", lambda: moto.open("iam"))  # it reads 1,600 policies: not on the loop, later
 
@@ -98,6 +115,11 @@ class Identities:
     def reset(self) -> None:
         """Forget every session."""
         self._sessions.clear()
+        self.changed()
+
+    def changed(self) -> None:
+        """Something in IAM may be otherwise now: everybody is looked up again."""
+        self._known.clear()
 
     def secret_of(self, access_key: str, token: str) -> str | None:
         """The secret of a user's key; None for others, for inactive ones, and with a session token."""
@@ -109,6 +131,16 @@ class Identities:
 
     def of(self, access_key: str) -> Known:
         """Whose a key is whose signature was found good. Somebody who is deleted meanwhile may do nothing."""
+        known = self._known.get(access_key)
+        if known is None:
+            if len(self._known) > 1_000:
+                self._known.clear()
+            known = self._look_up(access_key)
+            keys = keys_of(known.principal, known.session)
+            known = self._known[access_key] = replace(known, keys=keys)
+        return known
+
+    def _look_up(self, access_key: str) -> Known:
         session = self._sessions.get(access_key)
         held = self._state.lent(access_key)
         if session is None and held is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,10 +47,16 @@ class Statement:
     principal: Wanted | None = None
     not_principal: bool = False
 
+    def names_action(self, action: str) -> bool:
+        """Whether an action is one of its own."""
+        return self.actions.fits(action, {}) != self.not_action
+
     def about(self, asked: Asked) -> bool:
         """Whether action and resource are its own; conditions and principal aside."""
-        if self.actions.fits(asked.action, asked.keys) == self.not_action:
-            return False
+        return self.names_action(asked.action) and self.names_resource(asked)
+
+    def names_resource(self, asked: Asked) -> bool:
+        """Whether a resource is one of its own."""
         if self.resources is None:
             return True
         if not self.not_resource:
@@ -60,8 +66,8 @@ class Statement:
         return not self.resources.fits(asked.resource, asked.keys)
 
     def applies(self, asked: Asked) -> bool:
-        """Whether action, resource and every condition fit."""
-        return self.about(asked) and all(each.holds(asked.keys) for each in self.conditions)
+        """Whether resource and every condition fit, as they have to for an action that is its own."""
+        return self.names_resource(asked) and all(each.holds(asked.keys) for each in self.conditions)
 
     def grade(self, principal: Principal) -> Grade:
         """How closely a resource policy's statement means a principal."""
@@ -87,12 +93,27 @@ class Policy:
     text: str
     statements: tuple[Statement, ...]
     name: str = ""
-    kind: str = field(default="IAM Policy")
+    kind: str = "IAM Policy"
+    _about: dict[tuple[str, bool], tuple[Statement, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def about(self, action: str, *, allow: bool) -> tuple[Statement, ...]:
+        """The statements that allow (or deny) an action, whatever else they want; remembered, it is asked often."""
+        key = (action, allow)
+        found = self._about.get(key)
+        if found is None:
+            if len(self._about) > 1_000:
+                self._about.clear()
+            found = self._about[key] = tuple(
+                each for each in self.statements if each.allows == allow and each.names_action(action)
+            )
+        return found
 
 
 def named(policy: Policy, name: str) -> Policy:
     """The same policy under the name that simulations and decoded messages tell."""
-    return Policy(policy.text, policy.statements, name, policy.kind)
+    return replace(policy, name=name)
 
 
 @lru_cache(maxsize=2048)

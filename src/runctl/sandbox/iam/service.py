@@ -35,7 +35,13 @@ class Iam:
         self._moto = moto
 
     async def handle(self, request: Request, call: Call) -> Response | None:
-        """Answer one call."""
+        """Answer one call; whatever it changed counts from then on."""
+        try:
+            return await self._handle(request, call)
+        finally:
+            self._identities.changed()
+
+    async def _handle(self, request: Request, call: Call) -> Response | None:
         form = form_of(call)
         await self._identities.ready()
         if call.action in DOCUMENTS:
