@@ -251,6 +251,44 @@ def test_a_launch_template_is_a_resource_of_its_own(box: SandboxBox) -> None:
     bob.client("ec2").run_instances(**use)
 
 
+def test_who_makes_a_fleet_or_a_group_needs_the_rights_to_launch(box: SandboxBox) -> None:
+    node_role(box)
+    data = {"ImageId": box.image(), "InstanceType": "t3.micro", "IamInstanceProfile": {"Name": "node"}}
+    template = box.client("ec2").create_launch_template(LaunchTemplateName="t", LaunchTemplateData=data)
+    use = {"LaunchTemplateId": template["LaunchTemplate"]["LaunchTemplateId"], "Version": "$Default"}
+    bob = user(box, "bob", {"Action": ["ec2:CreateFleet", "autoscaling:*"]})
+    fleet = {
+        "Type": "instant",
+        "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": use}],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+    }
+    group = {
+        "AutoScalingGroupName": "g",
+        "MinSize": 0,
+        "MaxSize": 0,
+        "LaunchTemplate": use,
+        "AvailabilityZones": ["us-east-1a"],
+    }
+    create_fleet, create_group = (
+        bob.client("ec2").create_fleet,
+        bob.client("autoscaling").create_auto_scaling_group,
+    )
+    for call, given in ((create_fleet, fleet), (create_group, group)):
+        assert "ec2:RunInstances" in refusal(call, **given)[2]
+    iam = box.client("iam")
+    iam.put_user_policy(
+        UserName="bob", PolicyName="run", PolicyDocument=document({"Action": "ec2:RunInstances"})
+    )
+    for call, given in ((create_fleet, fleet), (create_group, group)):
+        assert "iam:PassRole" in refusal(call, **given)[2]
+    assert box.client("ec2").describe_instances()["Reservations"] == []
+    iam.put_user_policy(
+        UserName="bob", PolicyName="pass", PolicyDocument=document({"Action": "iam:PassRole"})
+    )
+    assert len(create_fleet(**fleet)["Instances"][0]["InstanceIds"]) == 1
+    create_group(**group)
+
+
 @pytest.mark.parametrize(
     ("call", "given", "action"),
     [

@@ -121,12 +121,16 @@ class Guard:
             return identity.iam_needs(self.identities, principal, action, given)
         if call.service == "sts":
             return identity.sts_needs(self.identities, action, given)
-        if call.service != "ec2":
+        if call.service not in ("ec2", "autoscaling"):
             return self._others(call, action, given)
         world = World(
             self._moto.backend("ec2", call.region), call.region, call.account, self.identities.iam()
         )
-        found = ec2.needs(world, action, given)
+        found = (
+            ec2.needs(world, action, given) if call.service == "ec2" else self._others(call, action, given)
+        )
+        for each in launch.indirect(action, given):
+            found += launch.launch_needs(world, "RunInstances", each)
         if action in ("RunInstances", "RequestSpotInstances") and launch.is_spot(given, action):
             found += [] if has_role(world.iam) else [identity.linked_role(call.account, SPOT_SERVICE)]
         return found

@@ -127,6 +127,9 @@ def needs(world: World, action: str, given: dict[str, Any]) -> list[Need]:
     found += world.tagging(action, brought)
     if action in ("AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"):
         found += world.passing(given.get("IamInstanceProfile"))
+    if action == "RequestSpotFleet":
+        role = str((given.get("SpotFleetRequestConfig") or {}).get("IamFleetRole") or "")
+        found.append(Need("iam:PassRole", role, known(iam__PassedToService="spotfleet.amazonaws.com")))
     return found or [Need(name)]
 
 

@@ -45,6 +45,29 @@ def launch_needs(world: World, action: str, asked: dict[str, Any]) -> list[Need]
     return [*new, *found, *world.tagging(action, tags), *world.passing(given.get("IamInstanceProfile"))]
 
 
+def indirect(action: str, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The launches behind a fleet or a group, as RunInstances would have them: whoever makes one needs their rights."""
+    if action == "CreateFleet":
+        tags = [each for each in given.get("TagSpecifications") or () if each.get("ResourceType") != "fleet"]
+        return [
+            {
+                "LaunchTemplate": config.get("LaunchTemplateSpecification") or {},
+                **{name: each[name] for name in ("InstanceType", "SubnetId", "ImageId") if each.get(name)},
+                **({"TagSpecifications": tags} if tags else {}),
+            }
+            for config in given.get("LaunchTemplateConfigs") or ()
+            for each in config.get("Overrides") or [dict[str, Any]()]
+        ]
+    if action not in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup"):
+        return []
+    mixed = (given.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    template = given.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")
+    subnets = str(given.get("VPCZoneIdentifier") or "").split(",")
+    return [
+        {"LaunchTemplate": template, **({"SubnetId": each} if each else {})} for each in subnets if template
+    ]
+
+
 def is_spot(given: dict[str, Any], action: str) -> bool:
     """Whether a launch asks for the spot market."""
     market = given.get("InstanceMarketOptions") or {}
