@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conftest import World
+from tests.terminal import COLOURS, on_terminal, plain
 from tests.unit.sandbox.cloud_world import SandboxBox, sandbox
 
 PLAN = """\
@@ -26,7 +27,7 @@ Creates
   +   gives role runctl-instance to machines      iam:AddRoleToInstanceProfile
 
 Mind
-  ! these are the keys of the account's root user: make a user or a role with fewer rights
+  ! these are the root user's keys  which nothing limits: make a user or a role
 
 """
 
@@ -126,3 +127,27 @@ def test_what_is_denied_is_named_with_its_action(account: World, cloud: SandboxB
     assert "iam:CreateRole" in refused.err
     cloud.weather("clear")
     assert account.runctl("aws", "setup", "--yes").code == 0
+
+
+def test_on_a_terminal_it_asks_below_the_plan_and_does_it(account: World, cloud: SandboxBox) -> None:
+    sent, status = on_terminal(account, "aws", "setup", answers=["n"])
+    assert status == 0
+    assert plain(sent).endswith("\n\nDo it? [y/N] n\n")
+    assert not cloud.client("s3").list_buckets()["Buckets"]
+    sent, status = on_terminal(account, "aws", "setup", answers=["y"])
+    shown = plain(sent)
+    assert status == 0
+    assert "\x1b[32m+\x1b[0m bucket runctl-123456789012-us-east-1" in sent
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    above, _, below = shown.partition("Do it? [y/N] y")
+    assert "Plan for AWS account" in above
+    for of in ("bucket runctl-12", "role runctl-instance", "instance profile", "see it done"):
+        assert of in below
+    assert "created" in below
+    assert len(cloud.client("s3").list_buckets()["Buckets"]) == 1
+
+
+def test_without_colour_the_plan_has_none(account: World) -> None:
+    sent, _ = on_terminal(account, "aws", "setup", "--dry-run", NO_COLOR="1")
+    assert not COLOURS.search(sent)
+    assert "  + role runctl-instance" in sent

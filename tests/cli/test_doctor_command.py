@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pexpect
 import pytest
 from tests.conftest import World
+from tests.terminal import COLOURS, on_terminal, plain
 from tests.unit.sandbox.cloud_world import sandbox
 
 
@@ -99,29 +98,13 @@ def test_an_unknown_target_is_an_error(world: World) -> None:
     assert "error[unknown-target]" in done.err
 
 
-def on_terminal(world: World, *words: str, columns: int = 80, **env: str) -> str:
-    """What a terminal is sent; escape sequences for colour and drawing taken out."""
-    child = pexpect.spawn(
-        world.argv(*words)[0],
-        world.argv(*words)[1:],
-        env={**world.env, **env},
-        dimensions=(40, columns),
-        encoding="utf-8",
-        timeout=60,
-    )
-    child.expect(pexpect.EOF)
-    child.close()
-    return str(child.before)
-
-
 def test_a_terminal_watches_and_then_reads_only_what_stands_badly(world: World) -> None:
     state = world.root / "state"
     state.mkdir(mode=0o755)
     state.chmod(0o755)
-    sent = on_terminal(world, "doctor", RUNCTL_STATE_DIR=str(state))
+    sent, _ = on_terminal(world, "doctor", RUNCTL_STATE_DIR=str(state))
     assert "\x1b[32m✓\x1b[0m" in sent
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent).replace("\r", "")
-    above, _, below = plain.rpartition("machine\n")
+    above, _, below = plain(sent).rpartition("machine\n")
     assert "✓ Python" in above
     assert all(len(line) <= 80 for line in above.splitlines())
     rows = below.splitlines()
@@ -132,6 +115,6 @@ def test_a_terminal_watches_and_then_reads_only_what_stands_badly(world: World) 
 
 
 def test_no_color_is_honoured(world: World) -> None:
-    sent = on_terminal(world, "doctor", NO_COLOR="1")
-    assert not re.search(r"\x1b\[[0-9;]*m", sent)
+    sent, _ = on_terminal(world, "doctor", NO_COLOR="1")
+    assert not COLOURS.search(sent)
     assert "all 5 checks are fine" in sent

@@ -47,7 +47,7 @@ class SetupPlan:
     identity: Identity
     changes: tuple[Change, ...]
     kept: tuple[Line, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Line, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class SetupPlan:
         return (
             *self.kept,
             *(change.line() for change in self.changes),
-            *(Line("!", warning) for warning in self.warnings),
+            *self.warnings,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class SetupPlan:
             "instance_profile": self.names.profile,
             "changes": [change.to_json() for change in self.changes],
             "kept": [line.what for line in self.kept],
-            "warnings": list(self.warnings),
+            "warnings": [f"{line.what}, {line.detail}" for line in self.warnings],
         }
 
 
@@ -183,10 +183,10 @@ def _machines_with(calls: AwsCalls, names: Names, cancel: CancelToken) -> list[s
     ]
 
 
-def _warnings(identity: Identity) -> tuple[str, ...]:
+def _warnings(identity: Identity) -> tuple[Line, ...]:
     if not identity.root:
         return ()
-    return ("these are the keys of the account's root user: make a user or a role with fewer rights",)
+    return (Line("!", "these are the root user's keys", "which nothing limits: make a user or a role"),)
 
 
 def patient(calls: AwsCalls) -> AwsCalls:
