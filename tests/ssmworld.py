@@ -42,6 +42,10 @@ class SsmWorld:
     def terminate(self, instance: str) -> None:
         self.box.client("ec2").terminate_instances(InstanceIds=[instance])
 
+    def bucket(self) -> str:
+        self.box.client("s3").create_bucket(Bucket="parcels")
+        return "parcels"
+
     def blow(self, kind: str, **rule: Any) -> None:
         blow(self.box, kind, **rule)
 

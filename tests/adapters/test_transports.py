@@ -47,3 +47,13 @@ class TestSsmSessions(TestLocal):
     def transport(self, world: SsmWorld, instance: str) -> Iterator[Transport]:
         with world.transport(instance) as transport:
             yield transport
+
+
+class TestSsmCommands(TestSsmSessions):
+    """The same instance where sessions are not allowed: commands, files there, objects in the bucket."""
+
+    @pytest.fixture
+    def transport(self, world: SsmWorld, instance: str) -> Iterator[Transport]:
+        world.blow("denied", service="ssm", action="StartSession")
+        with world.transport(instance, aws__bucket=world.bucket()) as transport:
+            yield transport

@@ -122,6 +122,8 @@ class AwsSession:
                     retries={"total_max_attempts": 1},
                     max_pool_connections=CONNECTIONS,
                     user_agent_extra="runctl",
+                    # else botocore signs addresses of objects as new buckets do not take them (signature version 2)
+                    signature_version="s3v4" if service == "s3" else None,
                 )
                 self._clients[service, place] = self._boto.client(service, region_name=place, config=config)
             return self._clients[service, place]

@@ -297,6 +297,15 @@ _ALL = (
         'image = "ami-0abc"',
     ),
     Setting(
+        "aws.sessions",
+        "choice",
+        "auto",
+        "Whether machines are spoken to through sessions of Systems Manager (auto: where they are allowed), or through its "
+        "commands alone (off), which are slower and know neither shells nor port forwarding.",
+        'sessions = "off"',
+        choices=("auto", "off"),
+    ),
+    Setting(
         "aws.lease_minutes",
         "number",
         30.0,

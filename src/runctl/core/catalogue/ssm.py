@@ -104,7 +104,8 @@ ENTRIES = {
         fix=("take the key out of the session preferences; sessions are encrypted by TLS in any case",),
         explain=(
             "The preference adds encryption with a KMS key on top of TLS. It needs the key on both sides of each "
-            "session. runctl does not implement it."
+            "session. runctl does not implement it. With `aws.sessions` off everything goes through Run Command: "
+            "slower, and without port forwarding and shells."
         ),
     ),
     "session-cut": Known(
@@ -126,6 +127,44 @@ ENTRIES = {
         explain=(
             "The interpreter only has to run runctl's own small programs; the script's Python comes from its "
             "environment. The images of Amazon Linux 2023 and Ubuntu have one."
+        ),
+    ),
+    "session-denied": Known(
+        errors.AccessError,
+        what="neither sessions nor commands are allowed on {instance}",
+        why="{detail}",
+        fix=(
+            "ask for this on the instance, AWS-StartNonInteractiveCommand and AWS-StartPortForwardingSession:",
+            "  ssm:StartSession",
+            "or for this on the instance and AWS-RunShellScript:",
+            "  ssm:SendCommand",
+        ),
+        explain=(
+            "runctl speaks to an instance through a session, or through commands where sessions are not allowed. "
+            "Policies often allow either only for instances with a certain tag: the action has to be allowed on the "
+            "instance and on the document."
+        ),
+    ),
+    "command-lost": Known(
+        errors.UnreachableError,
+        what="a command on {instance} ended as {status}",
+        why="{detail}",
+        fix=("look whether the agent answers:", _PINGS),
+        explain=(
+            "Systems Manager took a command and could not bring it to its end: it was never delivered, somebody "
+            "cancelled it, or the agent stopped. What it had begun ends when nobody has asked for a minute and a half. "
+            "A run does not depend on it."
+        ),
+        transient=True,
+    ),
+    "needs-session": Known(
+        errors.AccessError,
+        what="{wish} on {instance} needs a session",
+        why="{detail}",
+        fix=("ask for this on the instance:", "  ssm:StartSession"),
+        explain=(
+            "Commands of Systems Manager have neither a terminal nor a live input. Forwarding a port and a shell are "
+            "only possible where sessions are allowed, and not turned off with `aws.sessions`."
         ),
     ),
 }

@@ -1,4 +1,4 @@
-"""An EC2 instance through Systems Manager: one link of sessions."""
+"""An EC2 instance through Systems Manager: one link of sessions, or commands where sessions are not to be had."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from runctl.core.events import Notice
 from runctl.transports.ssm import facts, streams
 from runctl.transports.ssm.gateway import Gateway
 from runctl.transports.ssm.link import Link
+from runctl.transports.ssm.spooled import Spooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,6 +52,9 @@ class SsmTransport:
         self._gateway = Gateway(self._calls, instance, self._region, surroundings.env)
         self._lock = threading.Lock()
         self._link: Link | None = None
+        self._without = ""  # why sessions are not used
+        if surroundings.setting("aws.sessions") == "off":
+            self._without = "the setting aws.sessions is off"
 
     def exec(
         self,
@@ -65,15 +69,36 @@ class SsmTransport:
         Raises:
             UnreachableError: the instance cannot be reached, or the link was cut: the command was ended then.
             MachineGone: the instance no longer exists.
-            AccessError: sessions are not allowed.
+            AccessError: neither sessions nor commands are allowed.
             Cancelled: the token was set; the command and what it started got TERM, and KILL half a second later.
         """
         cancel.check()
         link = self._linked(cancel)
         try:
+            if link is None:
+                return self._spooled(argv, stdin, on_output, cancel)
             return streams.run(link.start(list(argv)), stdin, on_output, cancel, program=argv[0])
         except UnreachableError as error:
             raise self._explained(error, cancel) from error
+
+    def _spooled(
+        self,
+        argv: Sequence[str],
+        stdin: Iterable[bytes],
+        on_output: Callable[[bytes], None] | None,
+        cancel: CancelToken,
+    ) -> Completed:
+        spooled = Spooled(self._calls, self._instance, self._region, self._python, self._surroundings)
+        try:
+            return spooled.exec(argv, stdin=stdin, on_output=on_output, cancel=cancel)
+        except RunctlError as error:
+            if error.code == "aws-denied" and error.context.get("action") == "ssm:SendCommand":
+                detail = f"{self._without}; {error.what}: {error.why}"
+                raise known("session-denied", instance=self._instance, detail=detail) from error
+            if code_of(error) == "InvalidInstanceId":
+                found = facts.standing(self._calls, self._instance, self._region, cancel)
+                raise facts.unreachable(found, self._instance, self._region) from error
+            raise
 
     def put(self, source: Path, target: PurePosixPath, cancel: CancelToken) -> None:
         """Copy one file there with its mode, complete or not at all. Raises as ``exec`` does, and ``file-not-copied``."""
@@ -119,11 +144,13 @@ class SsmTransport:
 
     # --- the link -----------------------------------------------------------------------------------------------
 
-    def _linked(self, cancel: CancelToken) -> Link:
-        """The link, opened or made anew when it is needed."""
+    def _linked(self, cancel: CancelToken) -> Link | None:
+        """The link, opened or made anew when it is needed; None where sessions are not to be had."""
         while not self._lock.acquire(timeout=SLICE):
             cancel.check()
         try:
+            if self._without:
+                return None
             if self._link is not None and self._link.error is not None:
                 self._link.close()
                 self._link = None
@@ -133,7 +160,7 @@ class SsmTransport:
         finally:
             self._lock.release()
 
-    def _opened(self, cancel: CancelToken) -> Link:
+    def _opened(self, cancel: CancelToken) -> Link | None:
         """A new link. Waits for an instance that was just launched. Raises as ``exec`` does."""
         refused = 0
         while True:
@@ -141,17 +168,28 @@ class SsmTransport:
             try:
                 link.open(cancel)
             except RunctlError as error:
+                if error.code == "aws-denied":
+                    return self._do_without(f"{error.what}: {error.why}")
                 if code_of(error) != "TargetNotConnected":
                     raise self._explained(error, cancel) from error
                 found = facts.standing(self._calls, self._instance, self._region, cancel)
                 refused += found.ping == "Online" or not found.asked_ping
-                if refused >= CONNECT_TRIES or not self._is_awaited(found):
+                if refused >= CONNECT_TRIES:
+                    return self._do_without(
+                        "the service says that the instance is not connected for sessions"
+                    )
+                if not self._is_awaited(found):
                     raise facts.unreachable(found, self._instance, self._region) from error
                 if not refused:
                     self._say("info", f"waiting for Systems Manager to see {self._instance}")
                 self._surroundings.clock.sleep(PAUSE * (0.5 + self._surroundings.random.random() / 2), cancel)
             else:
                 return link
+
+    def _do_without(self, why: str) -> Link | None:
+        self._without = why
+        self._say("detail", f"{why}; speaking to {self._instance} through commands")
+        return None
 
     def _is_awaited(self, found: facts.Standing) -> bool:
         """Whether an instance without a connection may have one soon."""
