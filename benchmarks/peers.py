@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.cloud import new_cloud, until
 from benchmarks.measure import Row, in_turns, wall
-from benchmarks.sandbox_s3 import BUCKET, MEASURED, Load
+from benchmarks.sandbox_s3 import BUCKET, MEASURED, Load, client_folder
 from benchmarks.world import PYTHON, RUNCTL, World, new_world
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def rows(*, rounds: int) -> list[Row]:
 
 def _buckets(world: World, rclone: Path, rounds: int) -> list[Row]:
     """s5cmd against our S3 and against ``rclone serve s3``, taking turns; the floor of each figure of ours is theirs."""
-    with new_cloud(world) as cloud:
+    with new_cloud(world) as cloud, client_folder() as client:
         keys = f"{cloud.env['AWS_ACCESS_KEY_ID']},{cloud.env['AWS_SECRET_ACCESS_KEY']}"
         folder = world.root / "rclone"
         (folder / BUCKET).mkdir(parents=True)
@@ -72,8 +72,8 @@ def _buckets(world: World, rclone: Path, rounds: int) -> list[Row]:
                 until(lambda: _listens(PORT))
                 cloud.client("s3").create_bucket(Bucket=BUCKET)
                 env = {**world.env, **cloud.env}
-                ours = Load(world.root, cloud.env["AWS_ENDPOINT_URL"], env).work()
-                theirs = Load(world.root, f"http://127.0.0.1:{PORT}", env).work()
+                ours = Load(client, cloud.env["AWS_ENDPOINT_URL"], env).work()
+                theirs = Load(client, f"http://127.0.0.1:{PORT}", env).work()
                 work = {("ours", name): measure for name, measure in ours.items()}
                 work |= {("theirs", name): measure for name, measure in theirs.items()}
                 found = in_turns(work, rounds=rounds)

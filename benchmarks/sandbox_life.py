@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 AT_ONCE = 20
 FLOOD = 30_000_000  # bytes through a session
 SESSION = "AWS-StartNonInteractiveCommand"
+CORE = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -95,6 +96,7 @@ class Fleet:
         self._ec2, self._ssm = cloud.client("ec2"), cloud.client("ssm")
         iam = cloud.client("iam")
         iam.create_role(RoleName="node", AssumeRolePolicyDocument=json.dumps(TRUST))
+        iam.attach_role_policy(RoleName="node", PolicyArn=CORE)
         iam.create_instance_profile(InstanceProfileName="node")
         iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
         self._image = self._ec2.describe_images()["Images"][0]["ImageId"]
@@ -102,12 +104,14 @@ class Fleet:
         until(lambda: self._ssm.get_connection_status(Target=self._instance)["Status"] == "connected")
 
     def boots(self, count: int) -> float:
-        """From RunInstances until all of them are registered; they are terminated afterwards."""
+        """From RunInstances until all of them are registered; afterwards they are terminated, and gone for good."""
         begun = time.perf_counter()
         instances = self._launch(count)
         took = time.perf_counter() - begun
         self._ec2.terminate_instances(InstanceIds=instances)
-        until(lambda: not self._registered() & set(instances))
+        self._ec2.get_waiter("instance_terminated").wait(
+            InstanceIds=instances, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
         return took
 
     def command(self) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,7 @@ from benchmarks.measure import Limit, Row, in_turns
 from benchmarks.world import new_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from benchmarks.cloud import Cloud
 
@@ -39,10 +41,10 @@ def rows(*, rounds: int) -> list[Row]:
     """Seconds for 256 MiB and for 2,000 objects of 4 KiB, each way; the notes say MB/s and objects/s.
 
     Through the sandbox's front door, as ``runctl sandbox up`` opens it. The floor of a download is a copy of the same
-    file on the same disk: what the client writes is part of the figure, and more of it than what the sandbox does.
+    file: what the client writes is part of the figure, and more of it than what the sandbox does.
     """
-    with new_world() as world, new_cloud(world) as cloud:
-        load = Load(world.root, cloud.env["AWS_ENDPOINT_URL"], {**world.env, **cloud.env})
+    with new_world() as world, new_cloud(world) as cloud, client_folder() as folder:
+        load = Load(folder, cloud.env["AWS_ENDPOINT_URL"], {**world.env, **cloud.env})
         cloud.client("s3").create_bucket(Bucket=BUCKET)
         copy = "a copy of the same file"
         found = in_turns({copy: load.copy, **load.work(), **_boto(cloud)}, rounds=rounds)
@@ -50,11 +52,19 @@ def rows(*, rounds: int) -> list[Row]:
     return [floor, *(_row(name, found[name], floor if name == "down" else None) for name in MEASURED)]
 
 
-class Load:
-    """s5cmd against one server, from and to a folder. Targets are new each time: the client's disk is not measured."""
+@contextlib.contextmanager
+def client_folder() -> Iterator[Path]:
+    """A folder in memory, where the system has one for all: it is the server that is measured, and not the client's disk."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
 
-    def __init__(self, root: Path, url: str, env: Mapping[str, str]) -> None:
-        self._base = root / f"load-{url.rpartition(':')[2]}"
+
+class Load:
+    """s5cmd against one server, from and to a folder of the client's; targets are new each time."""
+
+    def __init__(self, folder: Path, url: str, env: Mapping[str, str]) -> None:
+        self._base = folder / f"load-{url.rpartition(':')[2]}"
         self._env = {**env, "S3_ENDPOINT_URL": url}
         self._turn = 0
         (self._base / "small").mkdir(parents=True)
