@@ -106,7 +106,12 @@ def box(tmp_path: Path) -> Iterator[AgentBox]:
 
 # What looks at the whole machine must not run beside what changes it: namespaces of the sandbox, the kernel's count
 # of processes killed for want of memory. One group runs on one worker, one test after the other.
-ALONE = {"sandbox": "sandbox", "test_aws_train": "sandbox", "test_agent_endings": "endings"}
+ALONE = {
+    "sandbox": "sandbox",
+    "test_aws_train": "sandbox",
+    "test_aws_bad": "sandbox",
+    "test_agent_endings": "endings",
+}
 
 
 @pytest.hookimpl(tryfirst=True)

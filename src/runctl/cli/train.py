@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
-from runctl.core.errors import Cancelled
+from runctl.core.errors import Cancelled, ReleaseOwed, RunctlError
 from runctl.core.events import RunPlanned
 from runctl.project.settings import SETTINGS
 
@@ -166,7 +166,9 @@ def follow_started(session: Session, start: Callable[[Callable[[Run], None]], Ru
         if not started:
             raise
         return detached(started[-1], session)
-    except OSError:  # nobody reads stdout any more, or it cannot be written
+    except ReleaseOwed:  # the run has ended
+        raise
+    except (OSError, RunctlError):  # nobody reads stdout any more, or nobody can watch; the run goes on
         if started:
             detached(started[-1], session)
         raise
