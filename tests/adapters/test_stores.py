@@ -100,9 +100,9 @@ def heard() -> Heard:
 @pytest.fixture
 def s3(bucket: str, heard: Heard) -> Iterator[Store]:
     around = surroundings(emit=heard, clock=FakeClock())  # nobody waits for a retry
-    yield store_at(f"s3://{bucket}/some/prefix", around)
-    for client in around.shared["aws"]._clients.values() if around.shared else ():
-        client.close()
+    store = store_at(f"s3://{bucket}/some/prefix", around)
+    yield store
+    store.close()
 
 
 def uploads(aws: SandboxBox, bucket: str) -> list[Any]:
@@ -166,8 +166,8 @@ def test_a_body_that_is_cut_goes_on_where_it_was_cut(
     assert (tmp_path / "copy").read_bytes() == data
     assert sum(told) == len(data)  # no byte twice
     assert (
-        heard.attempts.count("s3:GetObject") == 10
-    )  # more than one call's patience: it went forward each time
+        heard.attempts.count("s3:GetObject") > 9
+    )  # it goes forward each time: more than one call's patience
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
@@ -182,10 +182,9 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
             replaced.set()
             s3.put("big", content(LARGE, 2), cancel=CancelToken())
 
-    with pytest.raises(RunctlError) as caught:
-        s3.fetch("big", tmp_path / "copy", cancel=CancelToken(), on_bytes=on_bytes)
-    assert caught.value.code == "store-changed"
-    assert list(tmp_path.glob("copy*")) == []
+    s3.fetch("big", tmp_path / "copy", cancel=CancelToken(), on_bytes=on_bytes)
+    assert (tmp_path / "copy").read_bytes() in (content(LARGE, 1), content(LARGE, 2))
+    assert [path.name for path in tmp_path.glob("copy*")] == ["copy"]
 
 
 def test_bytes_that_rot_in_the_bucket_are_refused(
@@ -214,8 +213,7 @@ def test_a_storm_that_does_not_pass_is_one_clear_error(aws: SandboxBox, bucket: 
     assert caught.value.transient
     blow(aws, "clear")
     assert keys(store, "") == []
-    for client in around.shared["aws"]._clients.values():
-        client.close()
+    store.close()
 
 
 @pytest.mark.parametrize(("kind", "code"), [("expired", "aws-credentials-expired"), ("denied", "aws-denied")])
@@ -240,8 +238,6 @@ def test_a_bucket_that_is_not_there_is_said(aws: SandboxBox) -> None:
     with pytest.raises(RunctlError) as caught:
         store_at("s3://never-made", around).put("k", b"", cancel=CancelToken())
     assert caught.value.code == "aws-bucket-missing"
-    for client in around.shared["aws"]._clients.values():
-        client.close()
 
 
 def cancelled_after(seconds: float) -> CancelToken:
@@ -305,7 +301,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_object_or_none(
     aws: SandboxBox, bucket: str, tmp_path: Path, kind: str
 ) -> None:
     url = f"s3://{bucket}/x" if kind == "s3" else (tmp_path / "store").as_uri()
-    store = store_at(url, around := surroundings())
+    store = store_at(url, surroundings())
     source = tmp_path / "source"
     source.write_bytes(content(LARGE))
     for round_ in range(4):
@@ -321,8 +317,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_object_or_none(
         if found := keys(store, ""):
             assert found == ["k"]
             assert store.get("k", cancel=CancelToken()) == content(LARGE)
-    for client in around.shared["aws"]._clients.values() if around.shared else ():
-        client.close()
+    store.close()
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -112,9 +112,9 @@ def line(request: pytest.FixtureRequest, tmp_path: Path, box: AgentBox) -> Itera
                 box.env[name] = value
             url = "s3://bucket/team"
         (tmp_path / "project").mkdir()
-        yield Line(tmp_path / "project", store_at(url, around), box, {"HOME": str(tmp_path)})
-        for client in around.shared["aws"]._clients.values() if around.shared else ():
-            client.close()
+        line = Line(tmp_path / "project", store_at(url, around), box, {"HOME": str(tmp_path)})
+        yield line
+        line.store.close()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ class Metadata:
         """``AWS_EC2_METADATA_SERVICE_ENDPOINT`` in ``env`` names another place, as for every AWS client."""
         url = urlsplit(env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or ADDRESS)
         self._address = Address(url.hostname or "", secure=url.scheme == "https", port=url.port)
-        self._pool = Pool(connect_seconds=WAIT, silence_seconds=WAIT)
+        self._pool = Pool(connect_seconds=WAIT, silence_seconds=WAIT, env={})  # never through a proxy
         self._token = ""
         self._renew_at = 0.0
 

@@ -87,6 +87,17 @@ class AwsSession:
         return str(region)
 
     @property
+    def given_region(self) -> str:
+        """The region that a setting or ``AWS_REGION`` names, without asking boto3; empty when none does."""
+        return self._region
+
+    def credentials(self) -> Any:
+        """What boto3 signs with now: ``access_key``, ``secret_key``, ``token``; None when it finds none."""
+        with self._lock:
+            found = self._boto.get_credentials()
+        return None if found is None else found.get_frozen_credentials()
+
+    @property
     def regions(self) -> tuple[str, ...]:
         """Every region that boto3 has heard of, in all partitions; AWS may have newer ones."""
         with self._lock:

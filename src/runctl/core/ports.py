@@ -192,3 +192,6 @@ class Store(Protocol):
 
     def access(self) -> Mapping[str, str]:
         """How a machine reaches this store: the ``StoreAccess`` object of the agent's requests. Holds no secret."""
+
+    def close(self) -> None:
+        """Let go of connections. Safe to repeat; the store can be used again."""

@@ -30,6 +30,7 @@ _MODULES: Final = (
     "agent.credentials",
     "agent.failure",
     "agent.metadata",
+    "s3.checksum",
     "s3.client",
     "s3.exchange",
     "s3.failure",

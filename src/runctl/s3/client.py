@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import copy
 import os
 import time
 from email.utils import parsedate_to_datetime
@@ -10,6 +11,7 @@ from hashlib import sha256
 from urllib.parse import unquote_plus, urlsplit
 
 from runctl.s3 import signing
+from runctl.s3.checksum import Crc32, crc32_of
 from runctl.s3.exchange import Address, Answer, Pool
 from runctl.s3.failure import KnownFailure
 from runctl.s3.patience import Passing, Patience
@@ -57,16 +59,35 @@ class S3:
         keyring: Keyring,
         patience: Patience | None = None,
         env: Mapping[str, str] = os.environ,
+        refused: Callable[..., KnownFailure] = failure,
     ) -> None:
+        """``refused`` makes of S3's refusal what is raised; see ``refusals.failure``."""
         self.url = "s3://" + "/".join(part for part in (bucket, prefix.strip("/")) if part)
         self.patience = patience or Patience()
         self._bucket = bucket
-        self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
-        self._region = region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._refused = refused
+        self._learnt = _Learnt(
+            region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1"
+        )
         self._endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or ""
         self._credentials = keyring
-        self._pool = Pool()
-        self._ahead = 0.0  # seconds the service's clock is ahead of ours
+        self._pool = Pool(env=env)
+
+    @property
+    def region(self) -> str:
+        """The region that is asked; it follows the bucket when S3 says that it is elsewhere."""
+        return self._learnt.region
+
+    def view(self, patience: Patience) -> S3:
+        """The same objects and connections with another patience. What is going on there can be interrupted by itself."""
+        found = copy.copy(self)
+        found.patience = patience
+        return found
+
+    def interrupt(self) -> None:
+        """Break the requests that are going on: they fail at once, with ``Passing``."""
+        self._pool.interrupt(self)
 
     def close(self) -> None:
         """Close what is open and idle. Safe to repeat."""
@@ -112,47 +133,62 @@ class S3:
 
         def ask() -> Optional[Stored]:
             try:
-                with self.send("HEAD", key) as answer:
+                with self.send("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}) as answer:
                     headers = answer.headers
             except KnownFailure as error:
                 if error.code == "store-missing":
                     return None
                 raise
             modified = parsedate_to_datetime(headers["last-modified"]).timestamp()
-            return Stored(key, int(headers["content-length"]), modified, headers["etag"].strip('"'))
+            whole = headers.get("x-amz-checksum-type") != "COMPOSITE"
+            crc32 = headers.get("x-amz-checksum-crc32", "") if whole else ""
+            return Stored(key, int(headers["content-length"]), modified, headers["etag"].strip('"'), crc32)
 
         return self.patience.persist(ask)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write an object whole; false when ``if_absent`` and it was there already (nothing is changed then)."""
-        headers = {"if-none-match": "*"} if if_absent else {}
+        headers = {"x-amz-checksum-crc32": crc32_of(data)}
+        if if_absent:
+            headers["if-none-match"] = "*"
         digest = sha256(data).hexdigest()
+        tried = 0
 
         def write() -> bool:
+            nonlocal tried
+            tried += 1
             try:
                 with self.send(
                     "PUT", key, headers=headers, body=lambda: [data], size=len(data), digest=digest
                 ):
                     return True
             except Refusal:
-                return False
+                # what is there may be ours: written by an attempt whose answer was lost
+                return tried > 1 and self.get(key) == data
 
         return self.patience.persist(write)
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Stored]:
         """The objects whose keys begin with ``prefix``, in the order of their keys, beginning behind ``after``."""
+        for page in self.pages(prefix, after=after):
+            yield from page
+
+    def pages(self, prefix: str = "", *, after: str = "") -> Iterator[Sequence[Stored]]:
+        """The same, as many as each answer holds."""
         from xml.etree.ElementTree import fromstring  # noqa: PLC0415 - only for listings
 
-        query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", self._prefix + prefix)]
+        query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", self.prefix + prefix)]
         if after:
-            query.append(("start-after", self._prefix + after))
+            query.append(("start-after", self.prefix + after))
         token = ""
         while True:
             asked = [*query, ("continuation-token", token)] if token else query
             root = fromstring(self._page(asked))  # noqa: S314 - S3's own answer
             space = root.tag[: root.tag.index("}") + 1] if "}" in root.tag else ""
-            for node in root.iter(space + "Contents"):
-                yield self._listed({child.tag[len(space) :]: child.text or "" for child in node})
+            yield [
+                self._listed({child.tag[len(space) :]: child.text or "" for child in node})
+                for node in root.iter(space + "Contents")
+            ]
             token = root.findtext(space + "NextContinuationToken") or ""
             if root.findtext(space + "IsTruncated") != "true" or not token:
                 return
@@ -165,7 +201,7 @@ class S3:
         return self.patience.persist(ask)
 
     def _listed(self, fields: Mapping[str, str]) -> Stored:
-        key = unquote_plus(fields["Key"], errors="surrogateescape")[len(self._prefix) :]
+        key = unquote_plus(fields["Key"], errors="surrogateescape")[len(self.prefix) :]
         return Stored(key, int(fields["Size"]), _epoch(fields["LastModified"]), fields["ETag"].strip('"'))
 
     def send(
@@ -200,11 +236,13 @@ class S3:
                 sent,
                 payload=digest,
                 keys=keys,
-                region=self._region,
+                region=self._learnt.region,
                 service="s3",
-                now=time.time() + self._ahead,
+                now=time.time() + self._learnt.ahead,
             )
-            answer = self._pool.send(address, method, target, sent, None if body is None else body())
+            answer = self._pool.send(
+                address, method, target, sent, None if body is None else body(), owner=self
+            )
             if answer.status < 300:
                 return answer
             with answer:
@@ -212,16 +250,19 @@ class S3:
             if refusal.status in (412, 416):
                 raise refusal
             if tried == ADAPTATIONS or not self._adapt(refusal, keys):
-                raise failure(refusal, host=address.header, url=self.url, key=key or "", action=method)
+                raise self._refused(refusal, host=address.header, url=self.url, key=key or "", action=method)
         raise AssertionError("unreachable")
 
     def _target(self, key: str | None) -> tuple[Address, str]:
-        path = "" if key is None else signing.path_of(self._prefix + checked(key))
+        path = "" if key is None else signing.path_of(self.prefix + checked(key))
         if self._endpoint:
             url = urlsplit(self._endpoint)
             address = Address(url.hostname or "", secure=url.scheme == "https", port=url.port)
             return address, "%s/%s/%s" % (url.path.rstrip("/"), signing.path_of(self._bucket), path)
-        host = "s3.%s.amazonaws.com%s" % (self._region, ".cn" if self._region.startswith("cn-") else "")
+        host = "s3.%s.amazonaws.com%s" % (
+            self._learnt.region,
+            ".cn" if self._learnt.region.startswith("cn-") else "",
+        )
         if "." in self._bucket:
             return Address(host), "/%s/%s" % (self._bucket, path)
         return Address("%s.%s" % (self._bucket, host)), "/" + path
@@ -232,15 +273,23 @@ class S3:
             self._credentials.refused(keys)
             return True
         if refusal.code in SKEWED and refusal.server_time:
-            self._ahead = _epoch(refusal.server_time) - time.time()
+            self._learnt.ahead = _epoch(refusal.server_time) - time.time()
             return True
         if (refusal.code in ELSEWHERE or refusal.status in (301, 307)) and refusal.region not in (
             "",
-            self._region,
+            self._learnt.region,
         ):
-            self._region = refusal.region
+            self._learnt.region = refusal.region
             return True
         return False
+
+
+class _Learnt:
+    """What S3 has taught us: where the bucket is, and how many seconds its clock is ahead of ours."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        self.ahead = 0.0
 
 
 class _Stream:
@@ -251,6 +300,8 @@ class _Stream:
     ) -> None:
         self._s3, self._key, self._take = s3, key, take
         self._start, self._length, self._etag = start, length, etag
+        self._crc32 = ""  # what S3 says of the whole object; it does not say it of a stretch
+        self._found = Crc32()
         self.done = 0
 
     def go_on(self) -> None:
@@ -260,10 +311,15 @@ class _Stream:
         if first or self._length is not None:
             last = "" if self._length is None else str(self._start + self._length - 1)
             headers["range"] = "bytes=%d-%s" % (first, last)
+        else:
+            headers["x-amz-checksum-mode"] = "ENABLED"
         try:
             with self._s3.send("GET", self._key, headers=headers) as answer:
                 self._etag = self._etag or answer.headers.get("etag", "").strip('"')
+                if answer.headers.get("x-amz-checksum-type") != "COMPOSITE":
+                    self._crc32 = answer.headers.get("x-amz-checksum-crc32", self._crc32)
                 self._read(answer, int(answer.headers["content-length"]))
+            self._check()
         except Refusal as refusal:
             if refusal.status == 412:
                 raise KnownFailure("store-changed", url=self._s3.url, key=self._key) from refusal
@@ -277,8 +333,15 @@ class _Stream:
                 detail = "the answer ended %d bytes early" % left
                 raise Passing("store-unreachable", host=self._s3.url, detail=detail)
             self._take(data)
+            self._found.update(data)
             self.done += len(data)
             left -= len(data)
+
+    def _check(self) -> None:
+        found = self._found.coded()
+        if self._crc32 and found != self._crc32:
+            detail = "the CRC-32 of what arrived is %s, not %s" % (found, self._crc32)
+            raise KnownFailure("store-corrupt", url=self._s3.url, key=self._key, detail=detail)
 
 
 def _epoch(stamp: str) -> float:

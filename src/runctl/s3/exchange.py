@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import ssl
 import threading
 import time
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Optional, Union
+
+    from runctl.s3.proxy import Proxy
 
     Body = Optional[Union[bytes, Iterable[bytes]]]
     Connection = http.client.HTTPConnection
@@ -74,7 +77,7 @@ class Answer:
         if kind is None and self._response.isclosed() and not self._response.will_close:
             self._pool.keep(self._address, self._connection)
         else:
-            self._connection.close()
+            self._pool.drop(self._connection)
 
     def read(self, limit: int) -> bytes:
         """Up to ``limit`` bytes of the body; empty at its end, which may be too early. Raises ``Passing``."""
@@ -95,33 +98,52 @@ class Pool:
     """Connections that are open and idle. Safe to use from several threads."""
 
     def __init__(
-        self, *, connect_seconds: float = CONNECT_SECONDS, silence_seconds: float = SILENCE_SECONDS
+        self,
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+        env: Mapping[str, str] = os.environ,
     ) -> None:
+        """``AWS_CA_BUNDLE``, ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` in ``env`` are honoured."""
         self._connect = connect_seconds
         self._silence = silence_seconds
+        self._env = env
+        self._used: dict[Connection, object] = {}
         self._idle: dict[tuple[str, int, bool], list[tuple[float, Connection]]] = {}
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
 
     def send(
-        self, address: Address, method: str, target: str, headers: Mapping[str, str], body: Body = None
+        self,
+        address: Address,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: Body = None,
+        *,
+        owner: object = None,
     ) -> Answer:
-        """One request. ``headers`` must say ``content-length`` when ``body`` is an iterable.
+        """One request. ``headers`` must say ``content-length`` when ``body`` is an iterable; see ``interrupt`` for ``owner``.
 
         Raises:
             Passing: ``store-unreachable`` when there is no answer: refused, cut, silent for too long.
         """
+        proxy = None if address.secure else self._proxy(address)
+        if proxy is not None:  # a proxy for plain HTTP is asked for the whole address
+            target, headers = "http://%s%s" % (address.header, target), {**headers, **proxy.headers}
         try:
             connection = self._take(address)
         except OSError as error:
             raise _failed(address, error) from error
+        with self._lock:
+            self._used[connection] = owner
         try:
             return Answer(self._talk(connection, method, target, headers, body), connection, self, address)
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
+            self.drop(connection)
             raise _failed(address, error) from error
         except BaseException:
-            connection.close()
+            self.drop(connection)
             raise
 
     def _talk(
@@ -140,7 +162,24 @@ class Pool:
     def keep(self, address: Address, connection: Connection) -> None:
         """Take back a connection whose answer was read to its end."""
         with self._lock:
+            self._used.pop(connection, None)
             self._idle.setdefault(address.key, []).append((time.monotonic(), connection))
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection that is of no more use."""
+        with self._lock:
+            self._used.pop(connection, None)
+        connection.close()
+
+    def interrupt(self, owner: object) -> None:
+        """Break the connections that are in use for ``owner``: whoever waits on one gets ``Passing`` at once."""
+        with self._lock:
+            for connection, whose in self._used.items():
+                if whose is owner and connection.sock is not None:
+                    try:
+                        connection.sock.shutdown(socket.SHUT_RDWR)
+                    except OSError:
+                        pass  # it is broken already
 
     def close(self) -> None:
         """Close the connections that are idle. Safe to repeat; the pool can be used again."""
@@ -149,6 +188,9 @@ class Pool:
                 for _, connection in waiting:
                     connection.close()
             self._idle.clear()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _take(self, address: Address) -> Connection:
         with self._lock:
@@ -164,13 +206,26 @@ class Pool:
         return connection
 
     def _made(self, address: Address) -> Connection:
+        proxy = self._proxy(address)
+        host, port = (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
         if not address.secure:
-            return http.client.HTTPConnection(address.host, address.port, timeout=self._connect)
+            return http.client.HTTPConnection(host, port, timeout=self._connect)
         if self._context is None:
-            self._context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
-        return http.client.HTTPSConnection(
-            address.host, address.port, timeout=self._connect, context=self._context
-        )
+            self._context = ssl.create_default_context(cafile=self._env.get("AWS_CA_BUNDLE") or None)
+        found = http.client.HTTPSConnection(host, port, timeout=self._connect, context=self._context)
+        if proxy is not None:
+            found.set_tunnel(address.host, address.port, proxy.headers)
+        return found
+
+    def _proxy(self, address: Address) -> Proxy | None:
+        """The proxy that leads there; None where none is set, which costs nothing to find out."""
+        name = "https_proxy" if address.secure else "http_proxy"
+        url = self._env.get(name) or self._env.get(name.upper())
+        if not url:
+            return None
+        from runctl.s3.proxy import passes_by, proxy_at  # noqa: PLC0415 - rarely
+
+        return None if passes_by(address.host, self._env) else proxy_at(url)
 
 
 def _failed(address: Address, error: BaseException) -> Passing:

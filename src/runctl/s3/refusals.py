@@ -45,6 +45,11 @@ class Refusal(Exception):
         self.region = headers.get("x-amz-bucket-region") or _element(text, "Region")
         super().__init__(self.code)
 
+    @property
+    def words(self) -> str:
+        """What S3 said, on one line."""
+        return "%s: %s" % (self.code or "status %d" % self.status, self.message)
+
 
 def _element(text: str, name: str) -> str:
     found = re.search("<%s>([^<]*)</%s>" % (name, name), text)
@@ -53,7 +58,7 @@ def _element(text: str, name: str) -> str:
 
 def failure(refusal: Refusal, *, host: str, url: str, key: str, action: str) -> KnownFailure:
     """The refusal as a failure of the agent; ``Passing`` when trying again may help. Pure."""
-    detail = "%s: %s" % (refusal.code or "status %d" % refusal.status, refusal.message)
+    detail = refusal.words
     if refusal.code == "NoSuchBucket":
         return KnownFailure("store-no-bucket", url=url, detail=detail)
     if refusal.status == 404:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from hashlib import sha256
 
+from runctl.s3.checksum import Crc32
 from runctl.s3.crew import together
 from runctl.s3.failure import KnownFailure
 from runctl.s3.patience import Passing, Patience, Stopped
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 CHUNK = 1 << 18  # bytes in memory for each part that travels
-ONE_PIECE = 64 << 20  # bytes; above, parts
-PART = 16 << 20  # bytes; S3 wants 5 MiB at least
+ONE_PIECE = 16 << 20  # bytes; above, parts
+PART = 8 << 20  # bytes; S3 wants 5 MiB at least
 MOST_PARTS = 10_000  # S3's limit
 WORKERS = 4
-MISMATCH = "XAmzContentSHA256Mismatch"  # S3: the body is not the one whose digest was signed
+MISMATCHES = (
+    "XAmzContentSHA256Mismatch",
+    "BadDigest",
+)  # S3: the body is not the one whose checksums were sent
 
 
-def upload(s3: S3, key: str, path: str, told: Told = lambda _count: None) -> tuple[int, str]:
+def upload(
+    s3: S3, key: str, path: str, told: Told = lambda _count: None, *, if_absent: bool = False
+) -> tuple[int, str]:
     """Store the file at ``path`` whole; its size and the SHA-256 of what was stored.
 
     The service checks every piece against the digest we computed before sending it, so a file that changes while it
@@ -39,8 +45,10 @@ def upload(s3: S3, key: str, path: str, told: Told = lambda _count: None) -> tup
         key: under which name; an object of that name is replaced at the very end, or not at all.
         path: the file.
         told: called with the number of bytes that have just arrived.
+        if_absent: replace nothing.
 
     Raises:
+        Refusal: 412: ``if_absent``, and something was there.
         KnownFailure: what S3 refused; ``store-file-changed`` when the file keeps changing.
         OSError: the file could not be read.
         Stopped: we were told to.
@@ -48,17 +56,23 @@ def upload(s3: S3, key: str, path: str, told: Told = lambda _count: None) -> tup
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
+        condition = {"if-none-match": "*"} if if_absent else {}
         if size <= ONE_PIECE:
-            return size, s3.patience.persist(lambda: _whole(s3, key, fd, size, told))
-        return size, _Parts(s3, key, fd, size, told).go()
+            return size, s3.patience.persist(
+                lambda: _whole(s3, key, fd, size, told=told, condition=condition)
+            )
+        return size, _Parts(s3, key, fd, size, told=told, condition=condition).go()
     finally:
         os.close(fd)
 
 
-def _whole(s3: S3, key: str, fd: int, size: int, told: Told) -> str:
+def _whole(s3: S3, key: str, fd: int, size: int, *, told: Told, condition: dict[str, str]) -> str:
     def send() -> str:
-        digest: str = _hashed(fd, 0, size, s3.patience).hexdigest()
-        with s3.send("PUT", key, body=lambda: _read(fd, 0, size, s3.patience), size=size, digest=digest):
+        crc32, before = Crc32(), _state(fd)
+        digest: str = _hashed(fd, 0, size, s3.patience, crc32).hexdigest()
+        headers = {"x-amz-checksum-crc32": crc32.coded(), **condition}
+        body = lambda: _unchanged(fd, before, _read(fd, 0, size, s3.patience))  # noqa: E731
+        with s3.send("PUT", key, headers=headers, body=body, size=size, digest=digest):
             return digest
 
     digest = _persist(s3.patience, send)
@@ -71,7 +85,7 @@ def _persist(patience: Patience, send: Callable[[], Result]) -> Result:
     try:
         return patience.persist(send)
     except Passing as error:
-        if MISMATCH not in error.facts["detail"]:
+        if not isinstance(error, Changed) and not error.facts["detail"].startswith(MISMATCHES):
             raise
         detail = "what was sent is not what had been read a moment before"
         raise KnownFailure("store-file-changed", detail=detail) from error
@@ -87,6 +101,18 @@ def _hashed(fd: int, start: int, length: int, patience: Patience, *also: Any) ->
     return state
 
 
+def _unchanged(fd: int, before: tuple[int, int], chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks; the last one only if the file is still what it was ``before``: S3 keeps nothing that is not whole."""
+    last = b""
+    for chunk in chunks:
+        if last:
+            yield last
+        last = chunk
+    if _state(fd) != before:
+        raise Changed("store-file-changed", detail="its size or its time is another now")
+    yield last
+
+
 def _read(fd: int, start: int, length: int, patience: Patience) -> Iterator[bytes]:
     while length:
         patience.check()
@@ -98,11 +124,25 @@ def _read(fd: int, start: int, length: int, patience: Patience) -> Iterator[byte
         length -= len(data)
 
 
+def _state(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns
+
+
+class Changed(Passing):
+    """The file is not what it was when its sending began."""
+
+
 class _Parts:
     """One multipart upload."""
 
-    def __init__(self, s3: S3, key: str, fd: int, size: int, told: Told) -> None:
+    def __init__(
+        self, s3: S3, key: str, fd: int, size: int, *, told: Told, condition: dict[str, str]
+    ) -> None:
         self._s3, self._key, self._fd, self._size, self._told = s3, key, fd, size, told
+        self._condition = condition
+        self._before = _state(fd)
+        self._crc32s: dict[int, str] = {}
         self._length = max(PART, -(-size // MOST_PARTS))
         self._whole = sha256()
         self._etags: dict[int, str] = {}
@@ -113,27 +153,38 @@ class _Parts:
         self._upload = self._s3.patience.persist(self._begin)
         try:
             together(self._jobs(), workers=WORKERS)
+            self._check()
             self._s3.patience.persist(self._completed)
         except BaseException:
             self._abort()
             raise
         return str(self._whole.hexdigest())
 
+    def _check(self) -> None:
+        if _state(self._fd) != self._before:
+            raise KnownFailure("store-file-changed", detail="its size or its time is another now")
+
     def _begin(self) -> str:
-        with self._s3.send("POST", self._key, [("uploads", "")], body=list) as answer:
+        kind = {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"}
+        with self._s3.send("POST", self._key, [("uploads", "")], headers=kind, body=list) as answer:
             return _element(answer.whole(), "UploadId")
 
     def _jobs(self) -> Iterator[Callable[[], None]]:
         for number, start in enumerate(range(0, self._size, self._length), 1):
             length = min(self._length, self._size - start)
-            digest = _hashed(self._fd, start, length, self._s3.patience, self._whole).hexdigest()
+            crc32 = Crc32()
+            digest = _hashed(self._fd, start, length, self._s3.patience, self._whole, crc32).hexdigest()
+            self._crc32s[number] = crc32.coded()
             yield self._job(number, start, length, digest)
 
     def _job(self, number: int, start: int, length: int, digest: str) -> Callable[[], None]:
         def send() -> None:
             query = [("partNumber", str(number)), ("uploadId", self._upload)]
             body = lambda: _read(self._fd, start, length, self._s3.patience)  # noqa: E731
-            with self._s3.send("PUT", self._key, query, body=body, size=length, digest=digest) as answer:
+            headers = {"x-amz-checksum-crc32": self._crc32s[number]}
+            with self._s3.send(
+                "PUT", self._key, query, headers=headers, body=body, size=length, digest=digest
+            ) as answer:
                 self._etags[number] = answer.headers["etag"]
 
         def go() -> None:
@@ -158,14 +209,21 @@ class _Parts:
 
     def _complete(self) -> None:
         parts = "".join(
-            "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>" % (number, self._etags[number])
+            "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag><ChecksumCRC32>%s</ChecksumCRC32></Part>"
+            % (number, self._etags[number], self._crc32s[number])
             for number in sorted(self._etags)
         )
         data = ("<CompleteMultipartUpload>%s</CompleteMultipartUpload>" % parts).encode()
         digest = sha256(data).hexdigest()
         query = [("uploadId", self._upload)]
         with self._s3.send(
-            "POST", self._key, query, body=lambda: [data], size=len(data), digest=digest
+            "POST",
+            self._key,
+            query,
+            headers=self._condition,
+            body=lambda: [data],
+            size=len(data),
+            digest=digest,
         ) as answer:
             text = answer.whole()
         if b"<Error>" in text:  # it may begin its answer with 200 and fail afterwards

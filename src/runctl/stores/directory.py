@@ -46,6 +46,9 @@ class DirectoryStore:
         """How the agent reaches it, on a computer that has the same folder."""
         return {"kind": "directory", "path": str(self._root)}
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def put(self, key: str, data: bytes | Path, *, if_absent: bool = False, cancel: CancelToken) -> bool:
         """Keep ``data`` under ``key``; false when ``if_absent`` and something was there. Safe to repeat.
 

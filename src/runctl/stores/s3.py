@@ -1,26 +1,31 @@
-"""A store in an S3 bucket, by boto3.
+"""A store in an S3 bucket.
 
 Every object is whole or not there: a small one is one ``PutObject``, a large one a multipart upload that is aborted
 where it was begun unless it is completed. Bytes are checked by CRC-32 on both ways, by S3 when they arrive there and here
-when they come back. A body that breaks is continued from where it broke, if the object is still the same (``If-Match``).
+when they come back. A body that breaks is continued from where it broke, if the object is still the same.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
 import os
-import zlib
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
+from runctl.aws import direct
 from runctl.aws.calls import AwsCalls
-from runctl.core.cancel import limited, together
+from runctl.core.cancel import SLICE, Child
 from runctl.core.catalogue import known
-from runctl.core.errors import RunctlError
+from runctl.core.errors import Cancelled
 from runctl.core.ports import Stored
+from runctl.s3.download import download
+from runctl.s3.failure import KnownFailure
+from runctl.s3.patience import Stopped
+from runctl.s3.refusals import Refusal
+from runctl.s3.removal import delete
+from runctl.s3.upload import upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,13 +33,13 @@ if TYPE_CHECKING:
 
     from runctl.core.cancel import CancelToken
     from runctl.core.ports import Surroundings
+    from runctl.s3.client import S3
 
-_CHUNK: Final = 1 << 18  # bytes between two looks at the token
-_PART: Final = 8 << 20  # bytes; S3 wants at least 5 MiB
-_MOST_PARTS: Final = 10_000  # what S3 takes
-_SIDE_BY_SIDE: Final = 4  # parts in flight: 32 MiB of memory
 _DELETES: Final = 1000  # keys that one DeleteObjects takes
-_ABORT_SECONDS: Final = 5.0  # what the undo of an upload may take
+_UNDO_SECONDS: Final = 5.0  # what the undo of a cancelled upload may take
+_PRECONDITION: Final = 412
+
+T = TypeVar("T")
 
 
 class S3Store:
@@ -52,15 +57,24 @@ class S3Store:
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self._aws = AwsCalls.of(surroundings)
         self._read_only = surroundings.read_only
+        self._lock = threading.Lock()
+        self._made: S3 | None = None
+
+    @property
+    def _s3(self) -> S3:
+        with self._lock:
+            if self._made is None:
+                self._made = direct.s3_at(self._aws, self._bucket, self._prefix)
+            return self._made
 
     def access(self) -> Mapping[str, str]:
         """How the agent reaches it: with its own credentials."""
-        return {
-            "kind": "s3",
-            "bucket": self._bucket,
-            "prefix": self._prefix,
-            "region": self._aws.session.region,
-        }
+        return {"kind": "s3", "bucket": self._bucket, "prefix": self._prefix, "region": self._s3.region}
+
+    def close(self) -> None:
+        """Close what is open and idle. Safe to repeat."""
+        if self._made is not None:
+            self._made.close()
 
     def put(self, key: str, data: bytes | Path, *, if_absent: bool = False, cancel: CancelToken) -> bool:
         """Keep ``data`` under ``key``; false when ``if_absent`` and something was there. Safe to repeat.
@@ -69,197 +83,63 @@ class S3Store:
             UsageError: ``file-changed`` when a file is not the same before and after it was read.
             Cancelled: nothing of it stays under ``key``; what was begun has been aborted.
         """
-        if self._read_only:
-            raise known("store-unwritable", url=self.url, key=key, detail="this is a dry run")
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
-        where = {"Bucket": self._bucket, "Key": self._key(key)}
-        if isinstance(data, bytes):
-            return self._put_bytes(where, data, condition, cancel)
-        with _Unchanging(data) as file:
-            if file.size <= _PART:
-                body = file.read(0, file.size)
-                file.check()
-                return self._put_bytes(where, body, condition, cancel)
-            return self._put_parts(where, file, condition, cancel)
+        self._check_writable(key)
 
-    def _put_bytes(
-        self, where: dict[str, Any], body: bytes, condition: dict[str, Any], cancel: CancelToken
-    ) -> bool:
-        def work(client: Any) -> bool:
+        def put_bytes(s3: S3) -> bool:
+            assert isinstance(data, bytes)
+            return s3.put(key, data, if_absent=if_absent)
+
+        def put_file(s3: S3) -> bool:
             try:
-                client.put_object(**where, **condition, Body=body, ChecksumCRC32=_crc32(body))
-            except client.exceptions.ClientError as error:
-                if _code(error) == "PreconditionFailed":
+                upload(s3, key, os.fspath(data), if_absent=if_absent)  # type: ignore[arg-type]
+            except Refusal as refusal:
+                if refusal.status == _PRECONDITION:
                     return False
+                raise
+            except KnownFailure as error:
+                if error.code == "store-file-changed":
+                    raise known("file-changed", path=str(data)) from error
                 raise
             return True
 
-        return self._aws.do("s3", "put_object", work, cancel=cancel)
-
-    def _put_parts(
-        self, where: dict[str, Any], file: _Unchanging, condition: dict[str, Any], cancel: CancelToken
-    ) -> bool:
-        size = max(_PART, -(-file.size // _MOST_PARTS))
-        with self._upload(where, cancel) as upload:
-            waiting = deque(enumerate(range(0, file.size, size), start=1))
-            done: list[dict[str, Any]] = []
-
-            def send(token: CancelToken) -> None:
-                while True:
-                    try:
-                        number, start = waiting.popleft()
-                    except IndexError:
-                        return
-                    body = file.read(start, size)
-                    crc = _crc32(body)
-                    answer = self._aws.call(
-                        "s3", "upload_part", cancel=token, **where, UploadId=upload, PartNumber=number, Body=body,
-                        ChecksumCRC32=crc,
-                    )  # fmt: skip
-                    done.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": crc})
-
-            with together(cancel) as scope:
-                for _ in range(min(_SIDE_BY_SIDE, len(waiting))):
-                    scope.start("upload-part", lambda: send(scope.cancel))
-            file.check()
-            parts = sorted(done, key=lambda part: part["PartNumber"])
-            return self._complete(where, upload, parts, condition, cancel)
-
-    @contextlib.contextmanager
-    def _upload(self, where: dict[str, Any], cancel: CancelToken) -> Iterator[str]:
-        """A multipart upload; it is aborted unless the block ends well, also when nobody heard that it had begun."""
-        upload: str = self._aws.call(
-            "s3", "create_multipart_upload", cancel=cancel, **where, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT"
-        )["UploadId"]  # fmt: skip
-        try:
-            yield upload
-        except BaseException:
-            with limited(cancel, _ABORT_SECONDS) as undo, contextlib.suppress(Exception):
-                self._aws.call("s3", "abort_multipart_upload", cancel=undo, **where, UploadId=upload)
-            raise
-
-    def _complete(
-        self,
-        where: dict[str, Any],
-        upload: str,
-        parts: list[dict[str, Any]],
-        condition: dict[str, Any],
-        cancel: CancelToken,
-    ) -> bool:
-        """Make the parts one object. False when something was there; the upload is then aborted."""
-
-        def work(client: Any) -> bool:
-            try:
-                client.complete_multipart_upload(
-                    **where, **condition, UploadId=upload, MultipartUpload={"Parts": parts}
-                )
-            except client.exceptions.ClientError as error:
-                if _code(error) == "PreconditionFailed":
-                    client.abort_multipart_upload(**where, UploadId=upload)
-                    return False
-                raise
-            return True
-
-        return self._aws.do("s3", "complete_multipart_upload", work, cancel=cancel)
+        return self._do("s3:PutObject", put_bytes if isinstance(data, bytes) else put_file, cancel)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None, cancel: CancelToken) -> bytes:
         """Bytes ``[start, start+length)`` of an object, fewer at its end.
 
         Raises:
-            AgentError: ``store-missing``, ``store-corrupt``.
+            AgentError: ``store-missing``, ``store-corrupt``, ``store-changed``.
         """
-        body = bytearray()
-        self._read(key, body.extend, cancel, start=start, length=length)
-        return bytes(body)
+        return self._do("s3:GetObject", lambda s3: s3.get(key, start=start, length=length), cancel)
 
     def fetch(
         self, key: str, target: Path, *, cancel: CancelToken, on_bytes: Callable[[int], None] | None = None
     ) -> None:
         """Copy an object to a file, complete or not at all. Raises as ``get``."""
-        part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
-        try:
-            with part.open("xb") as file:
+        part = target.with_name(f"{target.name}.{os.urandom(4).hex()}")
 
-                def take(chunk: bytes) -> None:
-                    file.write(chunk)
-                    if on_bytes is not None:
-                        on_bytes(len(chunk))
-
-                self._read(key, take, cancel)
+        def work(s3: S3) -> None:
+            download(s3, key, os.fspath(part), told=on_bytes or (lambda _count: None))
             part.replace(target)
+
+        try:
+            self._do("s3:GetObject", work, cancel)
         finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
-
-    def _read(
-        self,
-        key: str,
-        take: Callable[[bytes], None],
-        cancel: CancelToken,
-        *,
-        start: int = 0,
-        length: int | None = None,
-    ) -> None:
-        """Hand over an object, or a stretch of it, in order and each byte once; only whole ones can be verified."""
-        if length == 0:
-            return
-        reading = _Reading(start, None if length is None else start + length)
-        while not reading.done:
-            before = reading.at
-            try:
-                self._aws.do(
-                    "s3",
-                    "get_object",
-                    lambda client: self._attempt(client, key, reading, take, cancel),
-                    cancel=cancel,
-                )
-            except RunctlError as error:
-                if not error.transient or reading.at == before:
-                    raise  # what went forward deserves fresh patience
-        if reading.crc32 and reading.found != reading.crc32:
-            detail = f"the CRC-32 of what arrived is {reading.found}, not {reading.crc32}"
-            raise known("store-corrupt", key=key, url=self.url, detail=detail)
-
-    def _attempt(
-        self, client: Any, key: str, reading: _Reading, take: Callable[[bytes], None], cancel: CancelToken
-    ) -> None:
-        """Read on from where the last attempt broke."""
-        from botocore.exceptions import FlexibleChecksumError  # noqa: PLC0415 - heavy
-
-        where = {"Bucket": self._bucket, "Key": self._key(key), **reading.asks()}
-        try:
-            answer = client.get_object(**where)
-        except client.exceptions.ClientError as error:
-            code = _code(error)
-            if code in ("NoSuchKey", "404"):
-                raise known("store-missing", key=key, url=self.url) from error
-            if code == "InvalidRange":  # nothing behind the end, which is what an empty stretch is
-                reading.done = True
-                return
-            if code == "PreconditionFailed":
-                raise known("store-changed", key=key, url=self.url) from error
-            raise
-        reading.begin(answer)
-        try:
-            with contextlib.closing(answer["Body"]) as body:
-                while chunk := body.read(_CHUNK):
-                    cancel.check()
-                    take(chunk)
-                    reading.took(chunk)
-        except FlexibleChecksumError as error:  # what boto3 finds out of an answer that came whole
-            raise known("store-corrupt", key=key, url=self.url, detail=str(error)) from error
-        reading.done = True
+            for left in target.parent.glob(f"{part.name}*"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
 
     def list(self, prefix: str, *, after: str = "", cancel: CancelToken) -> Iterator[Stored]:
         """The objects whose keys begin with ``prefix``, in the order of their keys' bytes; only those behind ``after``."""
-        asked = {"Bucket": self._bucket, "Prefix": self._key(prefix)}
-        if after:
-            asked["StartAfter"] = self._key(after)
-        above = len(self._key(""))
-        for page in self._aws.pages("s3", "list_objects_v2", cancel=cancel, **asked):
-            for item in page.get("Contents", ()):
-                modified = item["LastModified"].timestamp()
-                yield Stored(item["Key"][above:], item["Size"], modified, item["ETag"].strip('"'))
+        cancel.check()
+        view = self._s3.view(direct.Persistence(self._aws, "s3:ListBucket", cancel))
+        pages = view.pages(prefix, after=after)
+        while True:
+            page = self._run("s3:ListBucket", view, lambda: next(pages, None), cancel)
+            if page is None:
+                return
+            for found in page:
+                yield Stored(found.key, found.size, found.modified, found.etag)
 
     def delete(self, keys: Iterable[str], cancel: CancelToken) -> None:
         """Remove objects, a thousand at a time; what is not there is a success.
@@ -267,97 +147,34 @@ class S3Store:
         Raises:
             AccessError: ``store-unwritable`` naming the first one that S3 would not remove; the others are gone.
         """
-        if self._read_only:
-            raise known(
-                "store-unwritable", url=self.url, key=next(iter(keys), ""), detail="this is a dry run"
-            )
         waiting = iter(keys)
         cancel.check()
         while batch := list(itertools.islice(waiting, _DELETES)):
-            objects = [{"Key": self._key(key)} for key in batch]
-            answer = self._aws.call(
-                "s3",
-                "delete_objects",
-                cancel=cancel,
-                Bucket=self._bucket,
-                Delete={"Objects": objects, "Quiet": True},
-            )
-            for error in answer.get("Errors", ()):
-                raise known("store-unwritable", url=self.url, key=error["Key"], detail=error["Message"])
+            self._check_writable(batch[0])
+            for key, message in self._do("s3:DeleteObject", lambda s3: delete(s3, batch), cancel):
+                raise known("store-unwritable", url=self.url, key=key, detail=message)
 
-    def _key(self, key: str) -> str:
-        return f"{self._prefix}/{key}" if self._prefix else key
+    def _check_writable(self, key: str) -> None:
+        if self._read_only:
+            raise known("store-unwritable", url=self.url, key=key, detail="this is a dry run")
 
+    def _do(self, action: str, work: Callable[[S3], T], cancel: CancelToken) -> T:
+        cancel.check()
+        view = self._s3.view(direct.Persistence(self._aws, action, cancel))
+        return self._run(action, view, lambda: work(view), cancel)
 
-class _Reading:
-    """How far the reading of one object is, over its attempts. Offsets in bytes of the object."""
-
-    def __init__(self, start: int, end: int | None) -> None:
-        self.at = start
-        self.done = False
-        self.crc32 = ""  # what S3 says of the whole object; it does not say it of a stretch
-        self._end = end
-        self._whole = start == 0 and end is None
-        self._etag = ""
-        self._sum = 0
-
-    def asks(self) -> dict[str, Any]:
-        """The rest, of the same object."""
-        last = "" if self._end is None else str(self._end - 1)
-        rest = {"Range": f"bytes={self.at}-{last}"} if self.at or self._end is not None else {}
-        return {**rest, "IfMatch": self._etag} if self._etag else {**rest, "ChecksumMode": "ENABLED"}
-
-    def begin(self, answer: Mapping[str, Any]) -> None:
-        """Note what an answer says of the object."""
-        self._etag = answer["ETag"]
-        if self._whole and not self.at and answer.get("ChecksumType") != "COMPOSITE":
-            self.crc32 = answer.get("ChecksumCRC32", "")
-
-    def took(self, chunk: bytes) -> None:
-        """Note what has been handed over."""
-        self.at += len(chunk)
-        if self.crc32:
-            self._sum = zlib.crc32(chunk, self._sum)
-
-    @property
-    def found(self) -> str:
-        """The CRC-32 of what was handed over, as S3 writes it."""
-        return _encoded(self._sum)
-
-
-class _Unchanging:
-    """A file that is read at any offset, by several threads, and has to be the same when that is over."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("rb")
-        self._before = os.fstat(self._file.fileno())
-        self.size = self._before.st_size
-
-    def read(self, start: int, length: int) -> bytes:
-        """Bytes ``[start, start+length)``, fewer at the end."""
-        return os.pread(self._file.fileno(), length, start)
-
-    def check(self) -> None:
-        """Raise ``file-changed`` if it is not what it was."""
-        now = os.fstat(self._file.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
-            raise known("file-changed", path=str(self._path))
-
-    def __enter__(self) -> _Unchanging:  # noqa: PYI034 - final in practice
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def _crc32(body: bytes) -> str:
-    return _encoded(zlib.crc32(body))
-
-
-def _encoded(crc32: int) -> str:
-    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+    def _run(self, action: str, view: S3, work: Callable[[], T], cancel: CancelToken) -> T:
+        """Do it on a daemon thread and wait in slices. A cancel breaks what is going on; an undo gets its time."""
+        child: Child[T] = Child(action, work)
+        threading.Thread(target=child.run, name=action, daemon=True).start()
+        while not child.done.wait(SLICE):
+            if cancel.cancelled:
+                view.interrupt()
+                child.done.wait(0 if cancel.hurried else _UNDO_SECONDS)
+                raise Cancelled(what=cancel.reason)
+        try:
+            return child.result()
+        except Stopped as error:
+            raise Cancelled(what=cancel.reason) from error
+        except KnownFailure as error:
+            raise direct.worded(error, self._aws, action) from error

@@ -179,7 +179,8 @@ class StoreSuite:
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            assert refused(partial(store.put, "torn", source, cancel=CancelToken())) == "file-changed"
+            code = refused(partial(store.put, "torn", source, cancel=CancelToken()))
+            assert code == "file-changed", code
         finally:
             stop.set()
             writer.join()
