@@ -76,7 +76,7 @@ def _buying(names: Names, use: Use) -> list[Need]:
         ),
         Need(
             ("ssm:GetParameters",),
-            "find its image",
+            "find the image",
             tuple(f"arn:{names.partition}:ssm:{place}::parameter/aws/service/any" for place in use.regions),
         ),
     ]
@@ -86,7 +86,7 @@ def _buying(names: Names, use: Use) -> list[Need]:
         found.append(
             Need(
                 ("ec2:RunInstances",),
-                "buy the machine",
+                "buy a machine",
                 (
                     *(f"{mine_there}{kind}/any" for kind in (*made, "subnet", "security-group")),
                     f"arn:{names.partition}:ec2:{place}::image/any",
@@ -97,29 +97,33 @@ def _buying(names: Names, use: Use) -> list[Need]:
         )
         if use.spot:
             request = f"{mine_there}spot-instances-request/any"
-            found.append(Need(("ec2:RunInstances",), "buy it on the spot market", (request,), (tagged, imds)))
+            found.append(
+                Need(("ec2:RunInstances",), "buy one on the spot market", (request,), (tagged, imds))
+            )
         found.append(
             Need(
                 ("ec2:CreateTags",),
-                "tag it as runctl's",
+                "tag the machine as runctl's",
                 tuple(f"{mine_there}{kind}/any" for kind in made),
                 (tagged, ("ec2:CreateAction", "RunInstances")),
             )
         )
-        found.append(Need(("ec2:TerminateInstances",), "end it", (f"{mine_there}instance/any",), (mine,)))
+        found.append(
+            Need(("ec2:TerminateInstances",), "end the machine", (f"{mine_there}instance/any",), (mine,))
+        )
     passed = (("iam:PassedToService", f"ec2.{names.domain}"),)
-    return [*found, Need(("iam:PassRole",), "give it its role", (names.role_arn,), passed)]
+    return [*found, Need(("iam:PassRole",), "give the machine its role", (names.role_arn,), passed)]
 
 
 def _talking(names: Names, use: Use) -> list[Need]:
     mine = (f"aws:ResourceTag/{MANAGED_TAG}", "true")
     places = use.regions or (names.region,)
-    found = [Need(("ssm:DescribeInstanceInformation",), "see whether it can be reached")]
+    found = [Need(("ssm:DescribeInstanceInformation",), "see whether the machine can be reached")]
     for place in places:
         found.append(
             Need(
                 ("ssm:StartSession",),
-                "talk to it",
+                "talk to the machine",
                 (f"arn:{names.partition}:ec2:{place}:{names.account}:instance/any",),
                 (mine, (f"ssm:resourceTag/{MANAGED_TAG}", "true")),
             )
@@ -127,11 +131,11 @@ def _talking(names: Names, use: Use) -> list[Need]:
         found.append(
             Need(
                 ("ssm:StartSession",),
-                "talk to it",
+                "talk to the machine",
                 (f"arn:{names.partition}:ssm:{place}::document/{SESSIONS}",),
             )
         )
         if use.user:
             session = f"arn:{names.partition}:ssm:{place}:{names.account}:session/{use.user}-any"
-            found.append(Need(("ssm:TerminateSession", "ssm:ResumeSession"), "end what it said", (session,)))
+            found.append(Need(("ssm:TerminateSession", "ssm:ResumeSession"), "end a session", (session,)))
     return found

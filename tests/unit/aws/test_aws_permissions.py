@@ -128,9 +128,9 @@ def test_what_iam_answers_is_judged(told: dict[str, Any], verdict: Verdict) -> N
 
 def test_what_is_missing_is_one_error_with_the_statements_to_add() -> None:
     refused = (
-        Refusal("ec2:RunInstances", "x", "buy the machine"),
-        Refusal("ec2:RunInstances", "y", "buy the machine"),
-        Refusal("iam:PassRole", "z", "give it its role", "a policy forbids it"),
+        Refusal("ec2:RunInstances", "x", "buy a machine"),
+        Refusal("ec2:RunInstances", "y", "buy a machine"),
+        Refusal("iam:PassRole", "z", "give the machine its role", "a policy forbids it"),
     )
     error = missing(refused, ADA, THOSE)
     assert isinstance(error, AccessError)
@@ -138,8 +138,8 @@ def test_what_is_missing_is_one_error_with_the_statements_to_add() -> None:
         "ada lacks 2"
     )
     assert error.why == (
-        "ec2:RunInstances to buy the machine (no policy allows it); "
-        "iam:PassRole to give it its role (a policy forbids it)"
+        "ec2:RunInstances to buy a machine (no policy allows it); "
+        "iam:PassRole to give the machine its role (a policy forbids it)"
     )
     statements = [json.loads(line) for line in error.fix if line.startswith("  {")]
     assert [(each["Sid"], each["Action"]) for each in statements] == [
@@ -224,7 +224,7 @@ def test_a_denied_tag_condition_is_told_too(box: SandboxBox) -> None:
     text = json.dumps(least(box)).replace("aws:RequestTag/runctl:managed", "aws:RequestTag/team")
     with user(box, json.loads(text)) as calls, pytest.raises(AccessError) as caught:
         permissions(calls, names(calls), needs(names(calls), USE), CancelToken())
-    assert "ec2:RunInstances to buy the machine" in caught.value.why
+    assert "ec2:RunInstances to buy a machine" in caught.value.why
 
 
 def test_who_may_not_ask_is_not_held_up(box: SandboxBox) -> None:
