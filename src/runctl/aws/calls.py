@@ -165,7 +165,10 @@ class AwsCalls:
             )
             if delay is None:
                 told = self._translated(error.error, service, operation, region, cancel)
-                told.add_context(attempts=sum(failures.values()), **({"unclear": unclear} if unclear else {}))
+                if (attempts := sum(failures.values())) > 1:
+                    told.add_context(attempts=attempts)
+                if unclear:
+                    told.add_context(unclear=unclear)
                 raise told from error.error
             self._say_retry(service, operation, error.error, delay, sum(failures.values()))
             self.clock.sleep(delay, cancel)

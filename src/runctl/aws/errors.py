@@ -154,6 +154,7 @@ _DENIED = re.compile(
     r"(?:User: (?P<who>\S+) )?is not authorized to perform: (?P<action>[\w-]+:\w+)"
     r"(?: on resource: (?P<resource>\S+))?(?: because (?P<because>[^.]+))?"
 )
+_DENIALS = ("aws-denied", "aws-pass-role", "aws-spot-role")  # whose words say who may not do what
 _ENCODED = re.compile(r"Encoded authorization failure message: ([\w\-+/=]+)")
 _REGION_EXPECTED = re.compile(r"expecting '([a-z0-9-]+)'")
 # The IAM action behind an operation, where it is not the operation's own name.
@@ -259,8 +260,9 @@ def translate(error: BaseException, *, action: str, region: str, profile: str) -
         "region": region,
         "profile": profile or "default",
         "detail": _ENCODED.sub("", message).strip().rstrip(".") or type(error).__name__,
-        **_denial(message, action),
     }
+    if code in _DENIALS:
+        facts |= _denial(message, action)
     if vendor := code_of(error):
         facts[VENDOR_CODE] = vendor
     if expected := _REGION_EXPECTED.search(message):

@@ -136,6 +136,11 @@ def test_a_bucket_elsewhere_names_its_region() -> None:
     assert "eu-west-1" in told(refusal("AuthorizationHeaderMalformed", words)).why
 
 
+def test_only_a_refusal_speaks_of_who_may_not() -> None:
+    assert {"who", "resource", "because"} <= set(told(refusal("AccessDenied")).context)
+    assert not {"who", "resource", "because"} & set(told(refusal("NoSuchBucket")).context)
+
+
 def test_what_is_not_of_aws_is_left_alone() -> None:
     assert errors.translate(TypeError("ours"), action="a", region="", profile="") is None
     assert errors.failure_of(TypeError("ours")) is Failure.PERMANENT
