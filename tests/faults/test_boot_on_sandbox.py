@@ -166,6 +166,29 @@ def test_a_rebalance_recommendation_is_said_and_nothing_else(sky: Cloud) -> None
     run.gone()
 
 
+def test_a_machine_that_restarts_says_so_stores_what_there_is_and_goes_back(sky: Cloud) -> None:
+    run = sky.run("restarts", SAVE + "save('a.safetensors', 1)\n" + COUNTS).begin()
+    run.says(b"9\n")
+    sky.box.client("ec2").reboot_instances(InstanceIds=[run.instance])
+    status = run.ended()
+    assert status["reason"] in ("the machine restarted", "the machine is going down")
+    run.gone()
+    lines = run.grown("output").decode().splitlines()
+    assert lines == [*map(str, range(len(lines)))]
+    assert verified(run) == ["a.safetensors"]
+
+
+def test_a_script_without_its_supervisor_is_told_when_its_machine_is_taken_back(sky: Cloud) -> None:
+    run = sky.run("spot-alone", SAVES_ON_TERM).begin(spot=True)
+    run.says(b"begun")
+    run.kill(run.status()["supervisor"]["pid"])
+    sky.box.weather("interrupt", "--instance", run.instance, "--seconds", "20")
+    status = run.ended()
+    assert (status["outcome"], status["reason"]) == ("preempted", "EC2 takes the machine back (terminate)")
+    run.gone()
+    assert verified(run) == ["last.safetensors", "early.safetensors"]
+
+
 @pytest.mark.parametrize("kind", ["unavailable", "cut", "denied", "expired"])
 def test_a_store_out_of_reach_for_a_while_delays_and_loses_nothing(kind: str, sky: Cloud) -> None:
     run = sky.run(f"cut-off-{kind}", SAVE + "save('a.safetensors', 1)\n" + COUNTS).begin()
@@ -184,6 +207,23 @@ def test_a_store_out_of_reach_for_a_while_delays_and_loses_nothing(kind: str, sk
     run.gone()
     whole_count(run)
     assert verified(run) == ["a.safetensors"]
+
+
+def test_a_store_out_of_reach_for_long_is_said_when_it_is_back(sky: Cloud) -> None:
+    run = sky.run("long-cut-off", COUNTS).begin()
+    run.says(b"3\n")
+    machines_own(sky, "unavailable")
+    events = run.inside("/var/lib/runctl/runs/long-cut-off/events.jsonl")
+    assert events is not None
+    until(lambda: "cannot be stored now" in events.read_text(), run.told, seconds=60)
+    sky.box.weather("clear")
+    until(lambda: any("reached again" in each["text"] for each in run.events("notice")), run.told)
+    run.touch("go")
+    assert run.ended()["outcome"] == "succeeded"
+    whole_count(run)
+    levels = [each["level"] for each in run.events("notice")]
+    assert levels == ["warning", "info"]
+    run.gone()
 
 
 def test_a_run_that_ends_while_the_store_is_out_of_reach_is_stored_before_the_machine_goes(

@@ -141,9 +141,10 @@ class Keeper:
         return TICK
 
     def _hurry(self) -> None:
-        """The machine goes down: everybody got the same signal, and there is little time."""
+        """The machine goes down, and there is little time. Others may not have been told yet."""
         if self._phase == "done":
             os._exit(0)  # it does so because we said so, and waits for nobody but us
+        self._orders.terminate()
         self._reporting.hurry()
         for duty in (*self._duties, self._saves):
             duty.hurry()

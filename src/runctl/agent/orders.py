@@ -146,11 +146,11 @@ class Orders:
         except (OSError, subprocess.TimeoutExpired):
             heard = False
         if not heard and wanted.kind == "preempted":
-            heard = self._terminate()
+            heard = self.terminate()
         return heard
 
-    def _terminate(self) -> bool:
-        """The way that needs no disk: TERM to the supervisor means that the machine goes down."""
+    def terminate(self) -> bool:
+        """TERM to the supervisor, which means that the machine goes down; needs no disk. Whether there is one."""
         known = (read_json(self._run.status) or {}).get("supervisor") or {"pid": 0}
         supervisor = processes.find(known["pid"]) if processes.alive(known) else None
         return supervisor is not None and processes.send(supervisor, signal.SIGTERM)

@@ -20,6 +20,7 @@ SCHEDULE = "/run/runctl/shutdown.json"  # written by power.py before it sends SI
 USER_DATA = "/run/runctl/user-data"
 SEED = "/var/lib/cloud/data/instance-id"  # the instance whose user data was run from this disk
 SCRIPT = "/var/lib/cloud/instance/user-data.txt"
+PER_BOOT = "/var/lib/cloud/scripts/per-boot"  # programs that cloud-init runs at every boot
 CLOUD_LOG = "/var/log/cloud-init-output.log"
 REBOOT = 64
 GRACE = 2.0  # seconds between TERM and KILL of what runs when the instance goes down
@@ -99,15 +100,24 @@ def run_user_data(instance_id: str, env: dict[str, str]) -> None:
         say("user data is not a script; not run")
 
 
-def start_script(env: dict[str, str]) -> None:
-    """Starts SCRIPT with its output copied to the log and to the console."""
+def run_per_boot(env: dict[str, str]) -> None:
+    """Starts what lies in PER_BOOT, in the order of the names."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(PER_BOOT)):
+            path = os.path.join(PER_BOOT, name)
+            if os.access(path, os.X_OK):
+                start_script(env, path)
+
+
+def start_script(env: dict[str, str], path: str = SCRIPT) -> None:
+    """Starts a script with its output copied to the log and to the console."""
     reading, writing = os.pipe()
     spawn(["tee", "-a", CLOUD_LOG], env, 1, stdin=reading)
     os.close(reading)
     try:
-        spawn([SCRIPT], env, writing)
+        spawn([path], env, writing)
     except OSError as error:
-        os.write(writing, f"cannot run the user data: {error}\n".encode())
+        os.write(writing, f"cannot run {path}: {error}\n".encode())
     finally:
         os.close(writing)
 
@@ -177,6 +187,7 @@ def main() -> int:
     for service in services:
         service.start()
     try:
+        run_per_boot(boot["env"])
         run_user_data(boot["instance_id"], boot["env"])
     except OSError as error:  # a full disk must not keep the machine from coming up
         say(f"cannot run the user data: {error}")
