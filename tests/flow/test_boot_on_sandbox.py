@@ -99,7 +99,7 @@ def test_a_line_is_in_the_store_within_two_seconds(sky: Cloud) -> None:
     until(look, run.told, seconds=60)
     lags.sort()
     assert lags[len(lags) * 9 // 10] < 2, lags
-    assert run.ended()["outcome"] == "succeeded"
+    assert run.ended()["outcome"] == "succeeded", run.told()
 
 
 def test_a_hundred_megabytes_of_output_are_the_same_bytes_and_the_keeper_stays_small(sky: Cloud) -> None:
@@ -157,6 +157,16 @@ def test_another_machine_resumes_from_the_checkpoint_in_the_store(sky: Cloud) ->
 
 def test_data_comes_from_a_bucket_and_outputs_go_to_another(sky: Cloud) -> None:
     sky.s3.create_bucket(Bucket="elsewhere")
+    allowed = [
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::elsewhere"},
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject"],
+            "Resource": "arn:aws:s3:::elsewhere/*",
+        },
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+    sky.box.client("iam").put_role_policy(RoleName="machine", PolicyName="data", PolicyDocument=document)
     for number in range(30):
         sky.s3.put_object(Bucket="elsewhere", Key=f"sets/train/{number:02d}.txt", Body=b"%d" % number)
     run = sky.run(
@@ -168,10 +178,19 @@ def test_data_comes_from_a_bucket_and_outputs_go_to_another(sky: Cloud) -> None:
         data=[{"from": "s3://elsewhere/sets/train", "to": "train"}],
         output="s3://elsewhere/results",
     ).begin()
-    assert run.ended()["outcome"] == "succeeded"
+    assert run.ended()["outcome"] == "succeeded", run.told()
     run.gone()
     assert sky.s3.get_object(Bucket="elsewhere", Key="results/sum")["Body"].read() == b"435"
     assert run.json("outputs.json")["to"] == "s3://elsewhere/results"
+
+
+def test_data_that_the_role_may_not_read_is_said_with_the_right_it_lacks(sky: Cloud) -> None:
+    sky.s3.create_bucket(Bucket="foreign")
+    run = sky.run("foreign", "print('no')", data=[{"from": "s3://foreign/x", "to": "x"}]).begin()
+    status = run.ended()
+    assert (status["outcome"], status["error"]["code"]) == ("failed", "store-denied")
+    assert "s3:ListBucket" in status["error"]["facts"]["detail"]
+    run.gone()
 
 
 def test_code_may_come_long_after_the_machine_is_up(sky: Cloud) -> None:
@@ -181,7 +200,7 @@ def test_code_may_come_long_after_the_machine_is_up(sky: Cloud) -> None:
     until(lambda: any(each.get("step") == "fetch" for each in run.events()), run.told)
     assert run.status() == {}
     run.send_code()
-    assert run.ended()["outcome"] == "succeeded"
+    assert run.ended()["outcome"] == "succeeded", run.told()
     assert run.grown("output") == b"here\n"
     run.gone()
 
@@ -192,7 +211,7 @@ def test_secrets_are_handed_over_and_lie_nowhere(sky: Cloud) -> None:
     machine = AgentBox(Path("/var/lib/runctl"))
     machine.prefix = ["nsenter", "-t", str(run.init()), "-m", "-p", "-n", "-i", "-u"]
     assert machine.call("secrets", {"run": "secret", "values": {"TOKEN": "canary-7"}})["delivered"]
-    assert run.ended()["outcome"] == "succeeded"
+    assert run.ended()["outcome"] == "succeeded", run.told()
     assert run.grown("output") == b"8\n"
     disk = run.inside("/var/lib/runctl")
     if disk is not None:

@@ -18,7 +18,7 @@ from runctl.agent import boot as agent_boot
 from runctl.agent.boot import Boot
 from runctl.agent.home import Home
 from runctl.agent.journal import Journal
-from runctl.agent.patience import Stopped
+from runctl.s3.patience import Stopped
 
 WAITS = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.02)\n"
 

@@ -15,15 +15,16 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials as AwsCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runctl.agent import signing
+from runctl.agent.credentials import Credentials
 from runctl.agent.failure import AgentFailure
-from runctl.agent.patience import Patience
-from runctl.agent.s3 import S3
 from runctl.agent.store import access_of, open_store
+from runctl.s3 import signing
+from runctl.s3.client import S3
+from runctl.s3.patience import Patience
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
@@ -62,7 +63,7 @@ def test_the_signature_is_the_one_that_botocore_makes(
     )
     url = f"https://{host}{path}" + (f"?{coded}" if coded else "")
     theirs = AWSRequest(method=method, url=url, headers={"range": "bytes=0-9"})
-    credentials = Credentials(KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"], token or None)
+    credentials = AwsCredentials(KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"], token or None)
     signer = S3SigV4Auth(credentials, "s3", region)
     with pytest.MonkeyPatch.context() as patch:
         now = dt.datetime.fromtimestamp(NOW, dt.UTC)
@@ -96,7 +97,8 @@ def test_the_signature_is_the_one_that_botocore_makes(
 def test_requests_go_where_amazons_client_would_send_them(
     bucket: str, region: str, env: dict[str, str], wanted: tuple[str, str, int, str]
 ) -> None:
-    address, path = S3(bucket, "/team/", region, env={**KEYS, **env})._target("k é")
+    given = {**KEYS, **env}
+    address, path = S3(bucket, "/team/", region, keyring=Credentials(given), env=given)._target("k é")
     assert ("https" if address.secure else "http", address.host, address.port, path) == wanted
 
 
