@@ -141,6 +141,12 @@ def _secrets(request: dict[str, Any], _source: wire.Input, home: Home, _digest: 
     return secrets.deliver(request, home=home)
 
 
+def _load(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
+    from runctl.agent import load  # noqa: PLC0415
+
+    return load.load(request, home=home)
+
+
 def _remove(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
     from runctl.agent import remove  # noqa: PLC0415
 
@@ -167,6 +173,7 @@ HANDLERS: dict[str, Handler] = {
     "follow": _follow,
     "status": _status,
     "cancel": _cancel,
+    "load": _load,
     "remove": _remove,
     "boot": _boot,
     "keep": _keep,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runctl.api.doctor import explain as explain
     from runctl.api.planning import make_plan as make_plan
     from runctl.api.pulling import pull_checkpoint as pull_checkpoint
+    from runctl.api.pulling import pull_outputs as pull_outputs
     from runctl.api.resources import resources as resources
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.saved_plans import load_plan as load_plan
@@ -49,6 +50,7 @@ _HOMES = {
     "load_plan": "saved_plans",
     "resume": "booted",
     "pull_checkpoint": "pulling",
+    "pull_outputs": "pulling",
     "resources": "resources",
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),

@@ -13,6 +13,7 @@ from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.quantities import size
 from runctl.engine.steps import step
+from runctl.engine.store_reader import StoreReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -121,3 +122,23 @@ def _digest(path: Path) -> str:
         while chunk := file.read(CHUNK):
             found.update(chunk)
     return found.hexdigest()
+
+
+def pull_outputs(rt: Runtime, run: Run, folder: Path) -> int:
+    """Copy what the script left in RUNCTL_OUTPUT_DIR into ``folder``; how many files. Only of a run with a store.
+
+    Raises:
+        AgentError: ``checkpoint-torn`` when a file is not what the machine recorded.
+    """
+    reader = StoreReader(rt.store(run.store), run.id, run.attempt)
+    listed = (reader.json("outputs.json", rt.cancel) or {}).get("files", [])
+    for file in listed:
+        there = folder.joinpath(*PurePosixPath(file["path"]).parts)
+        if not there.resolve().is_relative_to(folder.resolve()):
+            continue  # a machine names its files; it does not name ours
+        with _part(there) as part:
+            reader.store.fetch(f"{reader.prefix}/outputs/{file['path']}", part, cancel=rt.cancel)
+            if _digest(part) != file["digest"]:
+                raise known("checkpoint-torn", path=file["path"], where=run.store)
+            os.replace(part, there)
+    return len(listed)

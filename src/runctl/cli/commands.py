@@ -8,6 +8,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "plan": ("runctl.cli.plan", "show what train would do, and keep it for apply", "Run"),
     "apply": ("runctl.cli.apply", "do exactly what a kept plan says", "Run"),
     "resume": ("runctl.cli.resume", "go on with a run on another machine", "Run"),
+    "workflow": (
+        "runctl.cli.workflow",
+        "train on a new machine, bring the results home, give it back",
+        "Run",
+    ),
     "runs": ("runctl.cli.runs", "list runs, newest first", "Watch"),
     "show": ("runctl.cli.show", "show one run: state, steps, cost, what to type next", "Watch"),
     "logs": ("runctl.cli.logs", "print a run's output, from any point, and follow it", "Watch"),
@@ -30,10 +35,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # commands whose script takes arguments after `--`
-TAKES_SCRIPT_ARGS = frozenset({"train", "plan", "sandbox"})
+TAKES_SCRIPT_ARGS = frozenset({"train", "plan", "aws", "workflow", "sandbox"})
 
-# commands that print events under --json; the others print one value
-TELLS_EVENTS = frozenset({"train", "plan", "apply", "resume", "attach", "logs"})
+# commands, or commands with their verb, that print events under --json; the others print one value
+TELLS_EVENTS = frozenset(
+    {"train", "plan", "apply", "resume", "attach", "logs"}
+    | {"aws train", "aws logs", "aws monitor", "workflow train"}
+)
 
 # spellings, the name of the value (empty: a flag), help
 GLOBAL_OPTIONS: tuple[tuple[tuple[str, ...], str, str], ...] = (

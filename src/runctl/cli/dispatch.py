@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 PAGE_WORDS = ("--help", "-h", "help")
 
 
+def _tells_events(line: CommandLine) -> bool:
+    return line.command in TELLS_EVENTS or f"{line.command} {' '.join(line.words[:1])}" in TELLS_EVENTS
+
+
 def dispatch(argv: Sequence[str]) -> int:
     """Run the command ``argv`` asks for and give its exit status; every failure is shown, none is raised.
 
@@ -29,7 +33,7 @@ def dispatch(argv: Sequence[str]) -> int:
     a ``RunctlError`` its own ``exit_code``, anything else 70.
     """
     line = parsing.read(argv)
-    session = Session({**options_from(line.globals), "alone": line.command not in TELLS_EVENTS})
+    session = Session({**options_from(line.globals), "alone": not _tells_events(line)})
     try:
         return _guarded(line, session)
     finally:

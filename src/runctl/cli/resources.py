@@ -30,19 +30,24 @@ def run(args: argparse.Namespace, session: Session) -> int:
 
     with install_signals(session.cancel, say=session.say):
         found = api.resources(session.runtime)
-    now = session.runtime.clock.now()
     if session.options.json:
+        now = session.runtime.clock.now()
         session.out_json([each.to_json(now) for each in found])
         return 0
+    return show(found, session, nothing="nothing exists and nothing is owed")
+
+
+def show(found: list[Resource], session: Session, *, nothing: str) -> int:
+    """The table and the sum; ids alone with --quiet; ``nothing`` is said of an empty list."""
     if session.options.quiet:
         for each in found:
             if each.machine is not None:
                 session.out(each.machine.id)
         return 0
     if not found:
-        session.say("nothing exists and nothing is owed")
+        session.say(nothing)
         return 0
-    session.out(_table(found, session, now))
+    session.out(_table(found, session, session.runtime.clock.now()))
     total = sum(each.price_per_hour for each in found)
     session.say(f"{total} USD an hour in all" if total else "nothing of it costs machine time now")
     return 0
@@ -75,7 +80,7 @@ def _table(found: list[Resource], session: Session, now: datetime) -> str:
                 market,
                 row["price_per_hour"],
                 row["cost"],
-                row["run"] + (", owed" if row["debt"] else ""),
+                (row["name"] or row["run"]) + (", owed" if row["debt"] else ""),
             )
         )
     return table(columns, rows, width=out_width(), style=out_style(session))

@@ -13,7 +13,7 @@ from runctl.project.settings import SETTINGS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from runctl.cli.session import Session
     from runctl.core.model import Offer, Run
@@ -57,12 +57,18 @@ def add_what_to_run(parser: argparse.ArgumentParser) -> None:
         metavar="RUN|PATH",
         help="start from the newest complete checkpoint of a run, or from a path",
     )
-    for setting in _own_settings():
+    add_settings(parser)
+
+
+def add_settings(parser: argparse.ArgumentParser, keys: Collection[str] | None = None) -> None:
+    """An option for every setting that has a flag here, or for those of ``keys``."""
+    for setting in _own_settings(keys):
         _add_option(parser, setting)
 
 
-def _own_settings() -> Iterator[Setting]:
-    return (each for each in SETTINGS.values() if each.flag and not each.key.startswith(("ui.", "log.")))
+def _own_settings(keys: Collection[str] | None = None) -> Iterator[Setting]:
+    own = (each for each in SETTINGS.values() if each.flag and not each.key.startswith(("ui.", "log.")))
+    return (each for each in own if keys is None or each.key in keys)
 
 
 def _add_option(parser: argparse.ArgumentParser, setting: Setting) -> None:
@@ -78,14 +84,16 @@ def _add_option(parser: argparse.ArgumentParser, setting: Setting) -> None:
     parser.add_argument(setting.flag, dest=setting.key, help=text, **more)
 
 
-def settings_given(args: argparse.Namespace) -> dict[str, Any]:
+def settings_given(args: argparse.Namespace, keys: Collection[str] | None = None) -> dict[str, Any]:
     """The settings this command line sets, for the configuration's topmost layer; None where it says nothing.
+
+    ``keys``: only those, where the command has no options for others.
 
     Raises:
         UsageError: ``usage`` for an item of a table that is no NAME=VALUE.
     """
-    found = {setting.key: getattr(args, setting.key) for setting in _own_settings()}
-    for setting in _own_settings():
+    found = {setting.key: getattr(args, setting.key) for setting in _own_settings(keys)}
+    for setting in _own_settings(keys):
         if setting.kind == "table" and found[setting.key] is not None:
             pairs = [item.partition("=") for item in found[setting.key]]
             wrong = [name for name, equals, _ in pairs if not equals]

@@ -88,6 +88,26 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class Kept(Protocol):
+    """A provider whose machines live on between runs: they are looked at, stopped, started and ended by their id.
+
+    ``not_mine`` allows a machine that does not carry our tag, because somebody named it.
+    """
+
+    def machine(self, machine_id: str, cancel: CancelToken) -> Machine:
+        """Any machine there is. Raises ``MachineGone`` for one that nobody knows."""
+
+    def start(self, machine_id: str, cancel: CancelToken, *, not_mine: bool = False) -> Machine:
+        """Start a stopped machine and wait until it runs."""
+
+    def stop(self, machine_id: str, cancel: CancelToken, *, not_mine: bool = False) -> None:
+        """Stop a machine and wait until it has; its disk stays, and is billed."""
+
+    def end(self, machine_id: str, cancel: CancelToken, *, not_mine: bool = False) -> None:
+        """End a machine for good, as ``release`` does."""
+
+
+@runtime_checkable
 class Examined(Protocol):
     """A provider that can say beforehand whether its account is ready for a run, and afterwards why it failed."""
 

@@ -174,3 +174,8 @@ def send_agent(store: Store, cancel: CancelToken) -> int:
     agent = bundle()
     sent = store.put(f"agent/{agent.digest}.py", agent.source, if_absent=True, cancel=cancel)
     return len(agent.source) if sent else 0
+
+
+def bare_user_data(*, minutes: int) -> bytes:
+    """The user data of a machine that only waits: it shuts itself down after ``minutes``. Pure."""
+    return f"#!/bin/sh\nshutdown -h +{minutes}\n".encode()

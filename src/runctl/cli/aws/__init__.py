@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 # verb -> (module, summary); a module has `configure(parser)` and `run(args, session)`
 VERBS: dict[str, tuple[str, str]] = {
+    "create": ("runctl.cli.aws.create", "buy an instance that stays until it is ended"),
+    "train": ("runctl.cli.aws.train", "run a script on a new or an existing instance"),
+    "list": ("runctl.cli.aws.list", "list instances with state, cost and run"),
+    "status": ("runctl.cli.aws.status", "show one instance"),
+    "wait": ("runctl.cli.aws.wait", "wait until an instance runs, can be reached, or has ended"),
+    "logs": ("runctl.cli.aws.logs", "print the output of an instance's run"),
+    "monitor": ("runctl.cli.aws.logs", "follow the output of an instance's run"),
+    "processes": ("runctl.cli.aws.processes", "show what an instance is busy with"),
+    "start": ("runctl.cli.aws.start", "start a stopped instance"),
+    "stop": ("runctl.cli.aws.stop", "let its runs save, and stop an instance"),
+    "terminate": ("runctl.cli.aws.terminate", "let its runs save, and end an instance for good"),
     "setup": ("runctl.cli.aws.setup", "prepare the account: a bucket, and a role for machines"),
 }
 

@@ -330,4 +330,26 @@ ENTRIES = {
             "`runctl clean` has released everything that carries the run's tag and seen that it is gone."
         ),
     ),
+    "target-has-none": Known(
+        errors.UsageError,
+        what="target {target} has no machines of its own to list, start or end",
+        why="its machines are there already, or end with their run",
+        fix=("  runctl aws list", "  runctl resources"),
+        explain="Machines that live on between runs are those of a provider that sells them, such as AWS.",
+    ),
+    "machine-not-yet": Known(
+        errors.UnreachableError,
+        what="{machine} is not {wanted} yet; it is {state}",
+        why="the time to wait for it is over",
+        fix=(
+            "wait longer, or look at it:",
+            "  runctl aws wait {machine} --timeout 600",
+            "  runctl doctor --on aws",
+        ),
+        explain=(
+            "`runctl aws wait` looks at the instance every second. One that runs and cannot be reached most often lacks "
+            "its instance profile, or a way to the endpoints of Systems Manager."
+        ),
+        transient=True,
+    ),
 }

@@ -179,6 +179,22 @@ class AwsProvider:
     def _examined(self) -> examined.Account:
         return examined.Account(self.calls, self._around.setting)
 
+    def machine(self, machine_id: str, cancel: CancelToken) -> Machine:
+        """Any instance, ours or not. Raises ``aws-instance-unknown``, ``aws-id``."""
+        return self.fleet.machine(machine_id, cancel)
+
+    def start(self, machine_id: str, cancel: CancelToken, *, not_mine: bool = False) -> Machine:
+        """See ``Fleet.start``."""
+        return self.fleet.start(machine_id, cancel, not_mine=not_mine)
+
+    def stop(self, machine_id: str, cancel: CancelToken, *, not_mine: bool = False) -> None:
+        """See ``Fleet.stop``."""
+        self.fleet.stop(machine_id, cancel, not_mine=not_mine)
+
+    def end(self, machine_id: str, cancel: CancelToken, *, not_mine: bool = False) -> None:
+        """See ``Fleet.release``."""
+        self.fleet.release(machine_id, cancel, not_mine=not_mine)
+
     @property
     def _account(self) -> Account:
         setting = self._around.setting
