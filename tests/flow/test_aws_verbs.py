@@ -67,6 +67,8 @@ def test_it_ends_itself_when_its_hours_are_over(user: World, aws: Account) -> No
     made = create(user, "--hours", "0.001")  # a minute is the least that a machine's own clock knows
     until(lambda: not aws.instances(), lambda: str(aws.instances()), seconds=100)
     assert user.runctl("aws", "wait", made, "--for", "ended", timeout=60).code == 0
+    assert user.runctl("clean", "--yes").code == 0
+    assert debts(user) == []
 
 
 def test_a_run_on_a_kept_instance_saves_before_it_is_ended(user: World, aws: Account) -> None:

@@ -78,6 +78,7 @@ def lease(
         yield Lease(provider.acquire(offers[0], purchase, cancel))
         return
     run_id = purchase.run_id
+    owed_before = any(debt.run_id == run_id for debt in ledger.debts())
     held: Lease | None = None
     try:
         with step("acquire", "get a machine", emit=emit, clock=clock) as doing:
@@ -86,7 +87,7 @@ def lease(
         held = Lease(machine)
         yield held
     except BaseException as error:
-        if held is None and isinstance(error, REFUSED):
+        if held is None and isinstance(error, REFUSED) and not owed_before:
             ledger.strike(run_id, "refused")
         elif held is None or not held.kept:
             with limited(cancel, CLEAN_UP_SECONDS) as soon:

@@ -104,10 +104,10 @@ def test_settings_choose_profile_subnet_and_group() -> None:
     assert not {"IamInstanceProfile", "SubnetId", "SecurityGroupIds"} & set(bare)
 
 
-def test_a_machine_that_is_kept_can_be_stopped_from_within_unless_it_is_spot() -> None:
-    kept = replace(PURCHASE, keep=True)
-    assert request(replace(OFFER, spot=False), kept)["InstanceInitiatedShutdownBehavior"] == "stop"
-    assert request(OFFER, kept)["InstanceInitiatedShutdownBehavior"] == "terminate"
+def test_a_machine_whose_deadline_comes_ends_for_good_also_one_that_was_kept() -> None:
+    for offer in (OFFER, replace(OFFER, spot=False)):
+        for purchase in (PURCHASE, replace(PURCHASE, keep=True)):
+            assert request(offer, purchase)["InstanceInitiatedShutdownBehavior"] == "terminate"
 
 
 @given(run=st.from_regex(r"[a-z0-9][a-z0-9-]{0,80}", fullmatch=True), attempt=st.integers(1, 10_000))

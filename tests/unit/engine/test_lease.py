@@ -293,3 +293,12 @@ def test_a_quota_or_a_missing_right_is_not_walked_past(bench: Bench) -> None:
             pass
         assert tried == ["a"]
         assert bench.owed == []
+
+
+def test_a_refusal_strikes_only_what_this_purchase_owed(bench: Bench) -> None:
+    bench.ledger.owe("run-1", bench.offer)
+    bench.ledger.bought("run-1", "m-9")
+    held, _, _ = walk(bench, {"a": AccessError("access", what="may not look")})
+    with pytest.raises(AccessError), held:
+        pass
+    assert bench.owed == ["run-1"]

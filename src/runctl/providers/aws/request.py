@@ -51,7 +51,7 @@ def run_instances(offer: Offer, purchase: Purchase, image: Image, account: Accou
         "MinCount": 1,
         "MaxCount": 1,
         # the deadline on the machine is a shutdown: what was bought for one run ends with it
-        "InstanceInitiatedShutdownBehavior": "stop" if purchase.keep and not offer.spot else "terminate",
+        "InstanceInitiatedShutdownBehavior": "terminate",  # its deadline ends it for good, and its bill with it
         "MetadataOptions": {
             "HttpEndpoint": "enabled",
             "HttpTokens": "required",
