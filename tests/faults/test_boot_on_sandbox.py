@@ -83,6 +83,33 @@ def test_a_keeper_that_is_killed_comes_back_and_loses_nothing(victim: str, sky: 
     whole_count(run)
 
 
+def test_a_keeper_killed_before_the_run_has_come_still_brings_it(sky: Cloud) -> None:
+    run = sky.run("killed-early", "print('here')", files={"big": os.urandom(3 << 20)}).buy()
+    until(lambda: run.json("heartbeat.json").get("phase") == "waiting", run.told)
+    before = run.keeper()["pid"]
+    run.kill(before)
+    machines_own(sky, "slow", "--rate", "1000000", "--action", "GetObject", "--key", "*packs*")
+    run.send()
+    until(lambda: any(each.get("step") == "fetch" for each in run.events()), run.told)
+    again = run.keeper()["pid"]
+    run.kill(again)
+    until(lambda: run.keeper().get("pid") not in (before, again), run.told)
+    sky.box.weather("clear")
+    assert run.ended()["outcome"] == "succeeded", run.told()
+    assert run.grown("output") == b"here\n"
+    run.gone()
+
+
+def test_a_disk_that_is_full_before_the_code_has_come_is_said_and_the_machine_goes_back(sky: Cloud) -> None:
+    run = sky.run("full-early", "print('no')", files={"big": os.urandom(3 << 20)}).buy()
+    until(lambda: run.json("heartbeat.json").get("phase") == "waiting", run.told)
+    sky.box.weather("disk-full", "--instance", run.instance)
+    run.send()
+    status = run.ended()
+    assert (status["outcome"], status["error"]["code"]) == ("failed", "disk-full"), status["error"]
+    run.gone()
+
+
 def test_a_keeper_killed_while_it_stores_a_checkpoint_stores_it_again(sky: Cloud) -> None:
     machines_own(sky, "slow", "--rate", "20000000", "--action", "UploadPart")
     run = sky.run(

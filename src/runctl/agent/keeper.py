@@ -70,6 +70,7 @@ class Keeper:
         self._expires = ""
         self._progress_at = time.monotonic()
         self._told: dict[str, str] = {}
+        self._fate: dict[str, Any] | None = None
 
     def work(self) -> None:
         """To the end of the run and of the lease; returns when there is nothing left to keep."""
@@ -128,9 +129,8 @@ class Keeper:
         self._wake.on(signal.SIGTERM, self._hurry)
 
     def _report(self) -> float:
-        now = status.observe(self._run)
         self._reporting.report(
-            now,
+            self._status(),
             {
                 "phase": self._phase,
                 "expires_at": self._expires,
@@ -139,6 +139,10 @@ class Keeper:
             },
         )
         return TICK
+
+    def _status(self) -> dict[str, Any] | None:
+        """The run's, or how it ended before there was one to write down; None when there is none on this machine."""
+        return status.observe(self._run) or self._fate
 
     def _hurry(self) -> None:
         """The machine goes down, and there is little time. Others may not have been told yet."""
@@ -170,9 +174,10 @@ class Keeper:
             return
         attempt, stopping, error = self._request["attempt"], self._orders.stopping, boot.failure
         if stopping is not None:
-            unstarted(self._run, attempt, outcome=stopping.kind, reason=stopping.reason)
+            self._fate = unstarted(self._run, attempt, outcome=stopping.kind, reason=stopping.reason)
         else:
-            unstarted(self._run, attempt, outcome="failed", reason=error.code, error=error.to_json())
+            told = error.to_json()
+            self._fate = unstarted(self._run, attempt, outcome="failed", reason=error.code, error=told)
 
     def _keep(self) -> None:
         """Until the run has ended and all of it is in the store, or there is no hope for that."""
@@ -180,7 +185,7 @@ class Keeper:
         self._duties.append(self._saves)
         _stay_alive()
         while True:
-            now = status.observe(self._run)
+            now = self._status()
             if now is None:
                 return  # somebody removed the run from this machine: there is nothing to save
             self._state = now["state"]

@@ -14,6 +14,25 @@ INTERRUPTION = "meta-data/spot/instance-action"
 REBALANCE = "meta-data/events/recommendations/rebalance"
 
 
+LONGEST = 120.0  # seconds before the end that AWS gives notice
+LATE = 5.0  # seconds after which we know of it at the latest
+RESERVE, SHARE = (
+    30.0,
+    3.0,
+)  # of the time that is left, to store the last checkpoint: seconds, but one part in three
+
+
+def grace(at: float, now: float) -> float:
+    """How long the script may take to leave: the time that is left, but for what storing its checkpoint takes. Pure.
+
+    A notice is of the next two minutes and was seen a moment after it came; a clock that says otherwise is wrong.
+    """
+    left = at - now
+    if not 0 < left <= LONGEST:
+        left = LONGEST - LATE
+    return left - min(RESERVE, left / SHARE)
+
+
 class Interruption:
     """The instance will be taken back: ``action`` (terminate, stop, hibernate) at ``at``, seconds since the epoch."""
 
@@ -31,7 +50,7 @@ def interruption(metadata: Metadata) -> Interruption | None:
         told = json.loads(text)
         return Interruption(str(told["action"]), _epoch(told["time"]))
     except (ValueError, KeyError, TypeError):
-        return Interruption("terminate", time.time() + 120.0)  # two minutes is what AWS promises
+        return Interruption("terminate", time.time() + LONGEST)
 
 
 def rebalance(metadata: Metadata) -> bool:

@@ -26,10 +26,6 @@ CANCEL_EVERY = 5.0  # seconds between two looks for cancel.json
 NOTICE_EVERY = 2.0  # seconds; AWS recommends to look every five
 NO_EC2 = 3  # failures in a row after which there is no metadata service here
 DEFAULT_GRACE = 30.0  # seconds, as core.model.Limits
-RESERVE, RESERVE_SHARE = (
-    30.0,
-    3.0,
-)  # of the time that is left to store the last checkpoint: seconds, and one part in
 WAIT = 30.0  # seconds the command that stops a run may take
 
 
@@ -113,12 +109,11 @@ class Orders:
 
     def _taken_back(self, found: notice.Interruption) -> float:
         at = timestamp(found.at)
-        left = max(found.at - time.time(), 0.0)
         if self.notice is None:
             self.notice = {"action": found.action, "at": at}
             text = "EC2 takes this machine back at %s (%s)" % (at, found.action)
             self._journal.emit("notice", level="warning", text=text)
-        grace = max(left - min(RESERVE, left / RESERVE_SHARE), 0.0)
+        grace = notice.grace(found.at, time.time())
         if not self._stop(Stopping("preempted", "EC2 takes the machine back (%s)" % found.action, grace)):
             return NOTICE_EVERY / 4
         return -1.0

@@ -46,11 +46,18 @@ def begun(request: dict[str, Any]) -> dict[str, Any]:
 
 def unstarted(
     run: RunFolder, attempt: int, *, outcome: str, reason: str, error: dict[str, Any] | None = None
-) -> None:
-    """Write the last status of a run that never had a supervisor: its code did not come, or somebody cancelled it."""
+) -> dict[str, Any]:
+    """The last status of a run that never had a supervisor: its code did not come, or somebody cancelled it.
+
+    Written down too, unless the disk is full.
+    """
     now = begun({"run": run.id, "name": run.id, "attempt": attempt})
     now.update(state="ended", outcome=outcome, reason=reason, error=error, ended_at=timestamp())
-    write_json(run.status, now)
+    try:
+        write_json(run.status, now)
+    except OSError:
+        pass
+    return now
 
 
 class Record:
