@@ -66,8 +66,10 @@ def test_the_printed_policy_is_enough_for_the_whole_job(aws: Account, tmp_path: 
     pulled = world.runctl("checkpoint", "pull", "latest", "--to", str(world.root / "models"))
     assert pulled.code == 0, pulled.err
     assert world.runctl("resources", "--json").json() == []
-    told = world.runctl("doctor", "--target", "aws", "--json")
-    assert "not authorized" not in told.out + told.err
+    told = world.runctl("doctor", "--on", "aws", "--json")
+    assert told.code == 0, told.out
+    (rights,) = [check for check in told.json()["checks"] if check["name"] == "permissions"]
+    assert rights["what"].endswith(" actions are allowed")
 
 
 # A statement that is left out, and what is then missing.

@@ -33,12 +33,13 @@ _OPAQUE = ("InvalidInput", "NoSuchEntity", "ValidationError", "PolicyEvaluation"
 
 @dataclass(frozen=True)
 class Refusal:
-    """One action that the caller may not do on one resource."""
+    """One action that the caller may not do on one resource; ``way`` is that of its need."""
 
     action: str
     resource: str
     what_for: str
     by: str = "no policy allows it"
+    way: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,24 @@ def judge(need: Need, results: Iterable[Mapping[str, Any]]) -> Verdict:
                 unsure.append(result["EvalActionName"])
             else:
                 by = _because(result, decision)
-                refused.append(Refusal(result["EvalActionName"], one["EvalResourceName"], need.what_for, by))
+                refused.append(
+                    Refusal(result["EvalActionName"], one["EvalResourceName"], need.what_for, by, need.way)
+                )
     return Verdict(tuple(refused), tuple(unsure))
+
+
+def in_the_way(needed: Sequence[Need], refused: Sequence[Refusal]) -> tuple[tuple[Refusal, ...], str]:
+    """The refusals that nothing makes up for; and where another way than the best will be taken, words for that. Pure."""
+    ways = list(dict.fromkeys(need.way for need in needed if need.way))
+    shut = {way: [each for each in refused if each.way == way] for way in ways}
+    firm = [each for each in refused if not each.way]
+    still = [way for way in ways if not shut[way]]
+    if ways and not still:
+        firm += shut[ways[0]]
+    if not ways or not still or still[0] == ways[0]:
+        return tuple(firm), ""
+    actions = ", ".join(dict.fromkeys(each.action for each in shut[ways[0]]))
+    return tuple(firm), f"{actions}: not allowed; {still[0]} take the place of {ways[0]}, and are slower"
 
 
 def _absent(key: str) -> bool:
@@ -202,13 +219,23 @@ def permissions(calls: AwsCalls, names: Names, needed: Sequence[Need], cancel: C
         if error.code != "aws-denied":
             raise
         return skipped(f"you may not ask IAM: {error.context.get('action')} is not allowed")
-    if verdict.refused:
-        raise missing(verdict.refused, identity, names)
+    refused, instead = in_the_way(needed, verdict.refused)
+    if refused:
+        raise missing(refused, identity, names)
+    return _told(verdict, count, instead)
+
+
+def _told(verdict: Verdict, count: int, instead: str) -> Check:
+    """A verdict that holds up nobody, in words."""
+    if instead:
+        return warn(instead)
     if len(verdict.unsure) == count:
         return skipped("IAM cannot tell beforehand")
+    without = {each.action for each in verdict.refused}
     if verdict.unsure:
         some = ", ".join(verdict.unsure[:FEW]) + (", ..." if len(verdict.unsure) > FEW else "")
-        return warn(
-            f"{count - len(verdict.unsure)} actions are allowed; IAM cannot tell beforehand about {some}"
-        )
+        allowed = count - len(without) - len(verdict.unsure)
+        return warn(f"{allowed} actions are allowed; IAM cannot tell beforehand about {some}")
+    if without:
+        return ok(f"{count - len(without)} actions are allowed, {', '.join(sorted(without))} is done without")
     return ok(f"all {count} actions are allowed")

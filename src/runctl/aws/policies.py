@@ -47,32 +47,20 @@ _AGENT_ACTIONS = (
     "ec2messages:SendReply",
 )
 _READ_ACTIONS = (
-    "ec2:DescribeAvailabilityZones",
     "ec2:DescribeImages",
     "ec2:DescribeInstances",
-    "ec2:DescribeInstanceStatus",
     "ec2:DescribeInstanceTypeOfferings",
     "ec2:DescribeInstanceTypes",
-    "ec2:DescribeRegions",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSpotInstanceRequests",
     "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
-    "ec2:DescribeVolumes",
-    "ec2:DescribeVpcs",
-    "ec2:GetConsoleOutput",
     "pricing:GetProducts",
     "servicequotas:GetServiceQuota",
     "ssm:DescribeInstanceInformation",
-    "ssm:DescribeSessions",
     "ssm:GetCommandInvocation",
-    "ssm:GetConnectionStatus",
     "ssm:ListCommandInvocations",
-    "ssm:ListCommands",
     "sts:DecodeAuthorizationMessage",
 )
 _BUCKET_READS = (
-    "s3:GetBucketLocation",
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketPolicy",
     "s3:GetBucketPublicAccessBlock",
@@ -84,89 +72,25 @@ _BUCKET_READS = (
 )
 
 
+_OBJECT_ACTIONS = (
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+)
+
+
 def client_policy(names: Names) -> dict[str, Any]:
     """What whoever runs ``runctl`` needs: buys and ends machines with runctl's tag only, passes one role only."""
-    mine = _when("StringEquals", {f"aws:ResourceTag/{MANAGED_TAG}": "true"})
     return _policy(
         _allow("Look", _READ_ACTIONS, ["*"]),
         _allow("PublicImages", ["ssm:GetParameters"], [_ssm(names, "parameter/aws/service/*", account="")]),
-        _allow(
-            "BuyFrom",
-            ["ec2:RunInstances"],
-            [
-                f"arn:{names.partition}:ec2:*::image/*",
-                f"arn:{names.partition}:ec2:*::snapshot/*",
-                *(names.ec2(what) for what in ("image/*", "snapshot/*", "subnet/*", "security-group/*")),
-            ],
-        ),
-        _allow(
-            "BuyTagged",
-            ["ec2:RunInstances"],
-            [
-                names.ec2(f"{what}/*")
-                for what in ("instance", "volume", "network-interface", "spot-instances-request")
-            ],
-            _when("StringEquals", {f"aws:RequestTag/{MANAGED_TAG}": "true"}),
-        ),
-        _deny(
-            "ImdsV2Only",
-            ["ec2:RunInstances"],
-            [names.ec2("instance/*")],
-            _when("StringNotEquals", {"ec2:MetadataHttpTokens": "required"}),
-        ),
-        _allow(
-            "TagWhatIsBought",
-            ["ec2:CreateTags"],
-            [names.ec2("*/*")],
-            _when("StringEquals", {"ec2:CreateAction": "RunInstances"}),
-        ),
-        _allow(
-            "EndOwnMachines",
-            ["ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"],
-            [names.ec2("instance/*")],
-            mine,
-        ),
-        _allow(
-            "PassOneRole",
-            ["iam:PassRole"],
-            [names.role_arn],
-            _when("StringEquals", {"iam:PassedToService": _ec2_service(names)}),
-        ),
-        _allow(
-            "FirstSpotMachine",
-            ["iam:CreateServiceLinkedRole"],
-            [f"arn:{names.partition}:iam::{names.account}:role/aws-service-role/{SPOT_SERVICE}/*"],
-            _when("StringEquals", {"iam:AWSServiceName": SPOT_SERVICE}),
-        ),
-        _allow(
-            "CommandWith",
-            ["ssm:SendCommand"],
-            [_ssm(names, f"document/{COMMAND_DOCUMENT}", account="")],
-        ),
-        _allow("CommandOwnMachines", ["ssm:SendCommand"], [names.ec2("instance/*")], mine),
-        _allow("CancelCommands", ["ssm:CancelCommand"], ["*"]),
-        _allow(
-            "SessionWith",
-            ["ssm:StartSession"],
-            [
-                *(_ssm(names, f"document/{name}", account="") for name in SESSION_DOCUMENTS),
-                _ssm(names, f"document/{SHELL_DOCUMENT}"),
-            ],
-        ),
-        _allow("SessionOnOwnMachines", ["ssm:StartSession"], [names.ec2("instance/*")], mine),
+        *_buying(names),
+        *_commanding(names),
         *_own_sessions(names),
         _allow("Bucket", _BUCKET_READS, [names.bucket_arn]),
-        _allow(
-            "Objects",
-            [
-                "s3:GetObject",
-                "s3:PutObject",
-                "s3:DeleteObject",
-                "s3:AbortMultipartUpload",
-                "s3:ListMultipartUploadParts",
-            ],
-            [names.objects("*")],
-        ),
+        _allow("Objects", _OBJECT_ACTIONS, [names.objects("*")]),
         _allow(
             "LookAtRole",
             ["iam:GetRole", "iam:GetRolePolicy", "iam:GetInstanceProfile"],
@@ -178,6 +102,48 @@ def client_policy(names: Names) -> dict[str, Any]:
             [f"arn:{names.partition}:iam::{names.account}:{kind}/*" for kind in ("user", "role")],
         ),
     )
+
+
+def _mine() -> dict[str, Any]:
+    return _when("StringEquals", {f"aws:ResourceTag/{MANAGED_TAG}": "true"})
+
+
+def _buying(names: Names) -> list[dict[str, Any]]:
+    """Machines, from their purchase to their end."""
+    public = [f"arn:{names.partition}:ec2:*::{what}/*" for what in ("image", "snapshot")]
+    there = [names.ec2(f"{what}/*") for what in ("image", "snapshot", "subnet", "security-group")]
+    made = ("instance", "volume", "network-interface", "spot-instances-request")
+    instances = [names.ec2("instance/*")]
+    tagged = _when("StringEquals", {f"aws:RequestTag/{MANAGED_TAG}": "true"})
+    no_token = _when("StringNotEquals", {"ec2:MetadataHttpTokens": "required"})
+    at_purchase = _when("StringEquals", {"ec2:CreateAction": "RunInstances"})
+    ending = ["ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"]
+    to_ec2 = _when("StringEquals", {"iam:PassedToService": _ec2_service(names)})
+    spot_role = f"arn:{names.partition}:iam::{names.account}:role/aws-service-role/{SPOT_SERVICE}/*"
+    for_spot = _when("StringEquals", {"iam:AWSServiceName": SPOT_SERVICE})
+    return [
+        _allow("BuyFrom", ["ec2:RunInstances"], [*public, *there]),
+        _allow("BuyTagged", ["ec2:RunInstances"], [names.ec2(f"{what}/*") for what in made], tagged),
+        _deny("ImdsV2Only", ["ec2:RunInstances"], instances, no_token),
+        _allow("TagWhatIsBought", ["ec2:CreateTags"], [names.ec2("*/*")], at_purchase),
+        _allow("EndOwnMachines", ending, instances, _mine()),
+        _allow("PassOneRole", ["iam:PassRole"], [names.role_arn], to_ec2),
+        _allow("FirstSpotMachine", ["iam:CreateServiceLinkedRole"], [spot_role], for_spot),
+    ]
+
+
+def _commanding(names: Names) -> list[dict[str, Any]]:
+    """Commands and sessions, with AWS's own documents, on machines with the tag."""
+    instances = [names.ec2("instance/*")]
+    documents = [_ssm(names, f"document/{name}", account="") for name in SESSION_DOCUMENTS]
+    command = [_ssm(names, f"document/{COMMAND_DOCUMENT}", account="")]
+    return [
+        _allow("CommandWith", ["ssm:SendCommand"], command),
+        _allow("CommandOwnMachines", ["ssm:SendCommand"], instances, _mine()),
+        _allow("CancelCommands", ["ssm:CancelCommand"], ["*"]),
+        _allow("SessionWith", ["ssm:StartSession"], [*documents, _ssm(names, f"document/{SHELL_DOCUMENT}")]),
+        _allow("SessionOnOwnMachines", ["ssm:StartSession"], instances, _mine()),
+    ]
 
 
 def _own_sessions(names: Names) -> list[dict[str, Any]]:

@@ -48,55 +48,49 @@ def terraform(setting: Callable[[str], Any], *, bucket: str = "", role: str = ""
 
 
 def _bucket(names: Names) -> tuple[str, ...]:
-    of = {"bucket": "aws_s3_bucket.runctl.id"}
-    unfinished, temporary = lifecycle_rules(names)
     return (
         _resource("aws_s3_bucket", "runctl", {"bucket": _text(names.bucket), "tags": _map(MANAGED)}),
-        _resource(
-            "aws_s3_bucket_public_access_block",
-            "runctl",
-            {
-                **of,
-                "block_public_acls": "true",
-                "block_public_policy": "true",
-                "ignore_public_acls": "true",
-                "restrict_public_buckets": "true",
-            },
+        _of_bucket("public_access_block", dict.fromkeys(_BLOCKS, "true")),
+        _of_bucket(
+            "ownership_controls", {}, _block("rule", {"object_ownership": _text("BucketOwnerEnforced")})
         ),
-        _resource(
-            "aws_s3_bucket_ownership_controls",
-            "runctl",
-            of,
-            _block("rule", {"object_ownership": _text("BucketOwnerEnforced")}),
-        ),
-        _resource(
-            "aws_s3_bucket_server_side_encryption_configuration",
-            "runctl",
-            of,
+        _of_bucket(
+            "server_side_encryption_configuration",
+            {},
             _block(
                 "rule",
                 {},
                 _block("apply_server_side_encryption_by_default", {"sse_algorithm": _text("AES256")}),
             ),
         ),
-        _resource("aws_s3_bucket_policy", "runctl", {**of, "policy": _document(bucket_policy(names))}),
-        _resource(
-            "aws_s3_bucket_lifecycle_configuration",
-            "runctl",
-            of,
-            _block(
-                "rule",
-                {"id": _text(unfinished["ID"]), "status": _text("Enabled")},
-                _block("filter", {"prefix": _text(unfinished["Filter"]["Prefix"])}),
-                _block("abort_incomplete_multipart_upload", {"days_after_initiation": "1"}),
-            ),
-            _block(
-                "rule",
-                {"id": _text(temporary["ID"]), "status": _text("Enabled")},
-                _block("filter", {"prefix": _text(temporary["Filter"]["Prefix"])}),
-                _block("expiration", {"days": "1"}),
-            ),
-        ),
+        _of_bucket("policy", {"policy": _document(bucket_policy(names))}),
+        _of_bucket("lifecycle_configuration", {}, *_lifecycle(names)),
+    )
+
+
+_BLOCKS = ("block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets")
+
+
+def _of_bucket(kind: str, values: Mapping[str, str], *blocks: str) -> str:
+    return _resource(
+        f"aws_s3_bucket_{kind}", "runctl", {"bucket": "aws_s3_bucket.runctl.id", **values}, *blocks
+    )
+
+
+def _lifecycle(names: Names) -> tuple[str, ...]:
+    unfinished, temporary = lifecycle_rules(names)
+    after_a_day = (
+        _block("abort_incomplete_multipart_upload", {"days_after_initiation": "1"}),
+        _block("expiration", {"days": "1"}),
+    )
+    return tuple(
+        _block(
+            "rule",
+            {"id": _text(rule["ID"]), "status": _text(rule["Status"])},
+            _block("filter", {"prefix": _text(rule["Filter"]["Prefix"])}),
+            action,
+        )
+        for rule, action in zip((unfinished, temporary), after_a_day, strict=True)
     )
 
 

@@ -22,7 +22,7 @@ from runctl.aws.calls import AwsCalls
 from runctl.aws.errors import action_of
 from runctl.aws.names import Names
 from runctl.aws.needs import Need, Use, needs
-from runctl.aws.permissions import Refusal, Verdict, judge, missing, permissions, principal_of
+from runctl.aws.permissions import Refusal, Verdict, in_the_way, judge, missing, permissions, principal_of
 from runctl.aws.policies import client_policy
 from runctl.aws.session import Identity
 from runctl.core.cancel import CancelToken
@@ -39,6 +39,10 @@ ADA = Identity("123456789012", "arn:aws:iam::123456789012:user/ada")
 USE = Use(regions=("us-east-1",), spot=True, user="ada")
 THOSE = Names("123456789012", "us-east-1", "b", "runctl", "runctl-instance", "runctl-instance")
 ACTIONS = sorted({action for need in needs(THOSE, USE) for action in need.actions})
+SESSIONS, COMMANDS = (
+    {action for need in needs(THOSE, USE) if need.way == way for action in need.actions}
+    for way in ("sessions", "commands")
+)
 
 
 def allowed(policy: dict[str, Any]) -> set[str]:
@@ -66,6 +70,25 @@ def test_every_call_in_the_source_is_in_the_client_policy() -> None:
     for_owners = {"iam:ListRolePolicies", "iam:ListAttachedRolePolicies"}
     free = {"sts:GetCallerIdentity"}  # needs no permission
     assert called - for_owners - free <= allowed(client_policy(THOSE))
+
+
+def test_the_client_policy_allows_nothing_that_no_call_takes() -> None:
+    """Least also means: what the source does not call is not asked for."""
+    named = set()
+    for path in SOURCE.rglob("*.py"):
+        if "sandbox" not in path.relative_to(SOURCE).parts:
+            named |= set(re.findall(r'"([a-z]+(?:_[a-z0-9]+)+)"', path.read_text()))
+    services = {"servicequotas": "service-quotas"}
+    implied = {
+        "ec2:CreateTags",  # by RunInstances with tags
+        "iam:PassRole",  # by RunInstances with a profile
+        "iam:CreateServiceLinkedRole",  # by the first RunInstances on the spot market
+        "s3:AbortMultipartUpload",  # spoken without boto3
+        "s3:ListMultipartUploadParts",
+    }
+    for action in allowed(client_policy(THOSE)) - implied:
+        service = services.get(action.partition(":")[0], action.partition(":")[0])
+        assert any(action_of(service, each) == action for each in named), action
 
 
 def result(action: str, *rows: tuple[str, str, list[str]], **more: Any) -> dict[str, Any]:
@@ -124,6 +147,18 @@ def result(action: str, *rows: tuple[str, str, list[str]], **more: Any) -> dict[
 )
 def test_what_iam_answers_is_judged(told: dict[str, Any], verdict: Verdict) -> None:
     assert judge(Need(("s3:GetObject",), "read"), [told]) == verdict
+
+
+def test_one_way_to_talk_is_enough_and_none_is_told_by_the_best() -> None:
+    needed = needs(THOSE, USE)
+    session = Refusal("ssm:StartSession", "x", "talk", way="sessions")
+    command = Refusal("ssm:SendCommand", "x", "talk", way="commands")
+    other = Refusal("ec2:RunInstances", "x", "buy")
+    assert in_the_way(needed, [command]) == ((), "")
+    firm, words = in_the_way(needed, [session])
+    assert (firm, words.startswith("ssm:StartSession: not allowed; commands take the place")) == ((), True)
+    assert in_the_way(needed, [command, session, other]) == ((other, session), "")
+    assert in_the_way((Need(("a:B",), "x"),), [other]) == ((other,), "")
 
 
 def test_what_is_missing_is_one_error_with_the_statements_to_add() -> None:
@@ -211,12 +246,18 @@ def test_each_action_that_is_taken_away_is_told_before_anything_is_bought(
         offer = Offer("aws", "t3.micro", "us-east-1", cpus=2, spot=True)
         probes = doctor.probes_for_plan(account_of(calls), [offer])
         found = run_checks(probes, cancel=CancelToken(), clock=calls.clock)
-    errors = [check.error for check in found if check.name == "permissions"]
-    assert errors[0] is not None
-    assert errors[0].code == "aws-permissions-missing"
-    assert errors[0].context["actions"] == action
-    assert any(action in line for line in errors[0].fix if line.startswith("  {"))
+    (told,) = [check for check in found if check.name == "permissions"]
     assert "ec2:RunInstances" not in heard.attempts
+    if action in COMMANDS:
+        assert told.what == f"{len(ACTIONS) - 1} actions are allowed, {action} is done without"
+    elif action in SESSIONS:
+        assert told.what == f"{action}: not allowed; commands take the place of sessions, and are slower"
+        assert told.state is CheckState.WARN
+    else:
+        assert told.error is not None
+        assert told.error.code == "aws-permissions-missing"
+        assert told.error.context["actions"] == action
+        assert any(action in line for line in told.error.fix if line.startswith("  {"))
 
 
 def test_a_denied_tag_condition_is_told_too(box: SandboxBox) -> None:
@@ -330,6 +371,7 @@ def test_sessions_and_the_store_need_no_more(box: SandboxBox, who: Any) -> None:
         finally:
             transport.close()
         assert (done.exit_code, bytes(said)) == (0, b"hello\n")
+        until(lambda: "ssm:TerminateSession" in heard.attempts, lambda: str(heard.attempts))
         other = SsmTransport(Endpoint("ssm", f"{theirs}@us-east-1"), around)
         with pytest.raises(AccessError):
             other.exec(["echo", "hello"], cancel=token)
@@ -343,7 +385,6 @@ def test_sessions_and_the_store_need_no_more(box: SandboxBox, who: Any) -> None:
         with pytest.raises(AccessError):
             S3Store("s3://runctl-123456789012-us-east-1/elsewhere", around).put("x", b"", cancel=token)
     assert set(heard.attempts) <= {*ACTIONS, "sts:GetCallerIdentity", "s3:DeleteObject"}
-    assert "ssm:TerminateSession" in heard.attempts
 
 
 def test_a_machine_of_somebody_else_cannot_be_ended(box: SandboxBox) -> None:
