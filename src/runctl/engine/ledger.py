@@ -87,7 +87,7 @@ class Ledger:
     def _read(self) -> str:
         try:
             return self._path.read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the second is for whoever writes to complain of
             return ""
 
     def _append(self, record: dict[str, Any]) -> None:
