@@ -103,7 +103,7 @@ EXECUTED = [name for name, path in PAGES.items() if any("run" in block.marks for
 
 
 def test_the_pages_for_beginners_are_executed() -> None:
-    guides = {f"docs/guides/{name}.md" for name in ("scripts", "json", "aws", "sync")}
+    guides = {f"docs/guides/{name}.md" for name in ("scripts", "json", "aws", "aws-train", "sync")}
     assert {"docs/quickstart.md", *guides} <= set(EXECUTED)
 
 
