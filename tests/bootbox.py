@@ -196,7 +196,7 @@ class Run:
 
     def log(self) -> str:
         """The keeper's own log, from the machine's disk."""
-        path = self.inside(f"/var/lib/runctl/runs/{self.name}/keeper.log")
+        path = self.inside(f"/root/.runctl/runs/{self.name}/keeper.log")
         return path.read_text() if path is not None and path.exists() else ""
 
     def init(self) -> int:
@@ -214,13 +214,13 @@ class Run:
 
     def touch(self, name: str) -> None:
         """Make an empty file in the script's working directory."""
-        path = self.inside(f"/var/lib/runctl/runs/{self.name}/code/{name}")
+        path = self.inside(f"/root/.runctl/runs/{self.name}/code/{name}")
         assert path is not None
         path.touch()
 
     def keeper(self) -> dict[str, Any]:
         """The keeper's own note: its pid and its guardian's, as the machine counts them."""
-        path = self.inside(f"/var/lib/runctl/runs/{self.name}/keeper.json")
+        path = self.inside(f"/root/.runctl/runs/{self.name}/keeper.json")
         try:
             return dict(json.loads(path.read_text())) if path is not None else {}
         except (OSError, ValueError):

@@ -240,7 +240,7 @@ def test_a_store_out_of_reach_for_long_is_said_when_it_is_back(sky: Cloud) -> No
     run = sky.run("long-cut-off", COUNTS).begin()
     run.says(b"3\n")
     machines_own(sky, "unavailable")
-    events = run.inside("/var/lib/runctl/runs/long-cut-off/events.jsonl")
+    events = run.inside("/root/.runctl/runs/long-cut-off/events.jsonl")
     assert events is not None
     until(lambda: "cannot be stored now" in events.read_text(), run.told, seconds=60)
     sky.box.weather("clear")
@@ -352,7 +352,7 @@ def test_an_agent_that_is_damaged_in_the_store_is_never_run(sky: Cloud) -> None:
     run = sky.run("bad-agent", "print('here')").begin()
     console = run.inside
     log = until(
-        lambda: (p := console("/var/log/runctl-boot.log")) is not None and p.exists() and p.read_text(),
+        lambda: (p := console("/root/.runctl/boot.log")) is not None and p.exists() and p.read_text(),
         run.told,
     )
     assert "store-corrupt" in log

@@ -208,12 +208,12 @@ def test_code_may_come_long_after_the_machine_is_up(sky: Cloud) -> None:
 def test_secrets_are_handed_over_and_lie_nowhere(sky: Cloud) -> None:
     run = sky.run("secret", "import os; print(len(os.environ['TOKEN']))", secret_env=["TOKEN"]).begin()
     until(lambda: any(each.get("step") == "secrets" for each in run.events()), run.told)
-    machine = AgentBox(Path("/var/lib/runctl"))
+    machine = AgentBox(Path("/root/.runctl"))
     machine.prefix = ["nsenter", "-t", str(run.init()), "-m", "-p", "-n", "-i", "-u"]
     assert machine.call("secrets", {"run": "secret", "values": {"TOKEN": "canary-7"}})["delivered"]
     assert run.ended()["outcome"] == "succeeded", run.told()
     assert run.grown("output") == b"8\n"
-    disk = run.inside("/var/lib/runctl")
+    disk = run.inside("/root/.runctl")
     if disk is not None:
         for path in disk.rglob("*"):
             assert not path.is_file() or b"canary-7" not in path.read_bytes()
@@ -226,7 +226,7 @@ def test_a_machine_that_is_kept_waits_for_its_deadline_which_can_be_moved(sky: C
     run = sky.run("kept", "print('over')").begin(release="keep")
     until(lambda: run.json("heartbeat.json").get("phase") == "done", run.told)
     until(lambda: run.keeper().get("over"), run.told)
-    machine = AgentBox(Path("/var/lib/runctl"))
+    machine = AgentBox(Path("/root/.runctl"))
     machine.prefix = ["nsenter", "-t", str(run.init()), "-m", "-p", "-n", "-i", "-u"]
     until(lambda: machine.call("status", {"runs": None})["runs"][0]["state"] == "ended")
     answer = machine.call("renew", {"seconds": 7200})

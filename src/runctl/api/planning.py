@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ def make_plan(
     cwd: Path | None = None,
     resume: str | None = None,
     dry: bool = True,
+    without: Path | None = None,
 ) -> Plan:
     """Decide what ``train`` would do. Changes nothing, here or on the machine; safe to repeat.
 
@@ -48,6 +50,7 @@ def make_plan(
         script: a path as the user typed it, relative to ``cwd``.
         args: the script's own arguments.
         resume: a run (name, id, unique prefix) or a checkpoint's path on the machine.
+        without: a file that does not travel wherever it lies: the one that keeps the plan.
         dry: not even what a provider answered may be remembered on this computer.
 
     Raises:
@@ -64,7 +67,7 @@ def make_plan(
     spec = _spec(rt.config, found.path, args, resume)
     secrets = handed_over(rt, rt.config.items("env_from"))
     run_id, name = names.fresh(now=rt.clock.now().timestamp(), random=os.urandom)
-    project = read_project(rt, found.root, found.path)
+    project = read_project(rt, found.root, found.path, without=without)
     plan = planner(rt, spec.target, secrets, dry=dry).make(spec, project, run_id=run_id, name=name)
     return replace(plan, told=tuple(told))
 
@@ -110,7 +113,7 @@ def handed_over(rt: Runtime, wanted: Iterable[str]) -> dict[str, str]:
     return {name: rt.env[name] for name in wanted}
 
 
-def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
+def read_project(rt: Runtime, root: Root, script: ProjectPath, *, without: Path | None = None) -> Project:
     """List, hash and understand the user's directory. Reads only.
 
     Raises:
@@ -123,7 +126,7 @@ def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
         listing = files.list_files(
             root,
             include=settings.items("include"),
-            exclude=settings.items("exclude"),
+            exclude=(*settings.items("exclude"), *_pattern(root, without)),
             secrets_allowed=settings.items("secrets"),
             script=script,
             env=rt.env,
@@ -145,6 +148,14 @@ def read_project(rt: Runtime, root: Root, script: ProjectPath) -> Project:
         )
         doing.summary = f"{count(taken.files, 'files')}, {taken.hashed} read, {taken.reused} unchanged"
     return Project(root, listing, taken, found)
+
+
+def _pattern(root: Root, without: Path | None) -> tuple[str, ...]:
+    """The pattern, as in .gitignore, of one file of the project; none for a file that is not in it."""
+    if without is None or not without.is_relative_to(root.path):
+        return ()
+    path = without.relative_to(root.path).as_posix()
+    return ("/" + re.sub(r"([\\*?\[ ])", r"\\\1", path),)
 
 
 def _resume_from(rt: Runtime, agent: RemoteAgent | None, reference: str) -> str | Mapping[str, str]:

@@ -34,11 +34,18 @@ def run(args: argparse.Namespace, session: Session) -> int:
     from runctl.cli.signals import install_signals  # noqa: PLC0415
     from runctl.cli.train import apply  # noqa: PLC0415
 
-    saved = api.load_plan(session.cwd / Path(args.plan).expanduser())
+    kept = (session.cwd / Path(args.plan).expanduser()).resolve()
+    saved = api.load_plan(kept)
     script = saved.script
     session.use_project(script.parent, flags=saved.settings)
     with install_signals(session.cancel, say=session.say):
         fresh = api.make_plan(
-            session.runtime, str(script), args=saved.args, cwd=script.parent, resume=saved.resume, dry=False
+            session.runtime,
+            str(script),
+            args=saved.args,
+            cwd=script.parent,
+            resume=saved.resume,
+            dry=False,
+            without=kept,
         )
         return apply(saved.hold(fresh), session, detach=args.detach)

@@ -39,9 +39,12 @@ def run(args: argparse.Namespace, session: Session) -> int:
     session.use_project((cwd / Path(args.script).expanduser()).parent, flags=given)
     session.write_nothing()
     with install_signals(session.cancel, say=session.say):
-        plan = api.make_plan(session.runtime, args.script, args=args.script_args, cwd=cwd, resume=args.resume)
-        if args.output_plan:
+        kept = (cwd / Path(args.output_plan).expanduser()).resolve() if args.output_plan else None
+        plan = api.make_plan(
+            session.runtime, args.script, args=args.script_args, cwd=cwd, resume=args.resume, without=kept
+        )
+        if kept is not None:
             asked = {"resume": args.resume, "settings": {k: v for k, v in given.items() if v is not None}}
-            api.save_plan(cwd / Path(args.output_plan).expanduser(), plan, asked)
+            api.save_plan(kept, plan, asked)
             session.say(f"the plan is in {args.output_plan}; do it with:\n  runctl apply {args.output_plan}")
         return show_plan(plan, session)

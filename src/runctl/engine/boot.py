@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 16384  # bytes of user data, as RunInstances takes them
 _UNFIT: Final = 99  # exit status of a Python that cannot do it
-HOME: Final = "/var/lib/runctl"  # $RUNCTL_HOME of machines we buy
+HOME: Final = (
+    "~/.runctl"  # $RUNCTL_HOME of machines we buy: below the home of whom user data and sessions run as
+)
 _MODULES: Final = (
     "agent.credentials",
     "agent.failure",
@@ -49,7 +51,7 @@ from runctl.agent.credentials import Credentials
 from runctl.s3.client import S3
 GIVE_UP, PAUSE = 180.0, 2.0
 store = S3(WHAT["store"]["bucket"], WHAT["store"]["prefix"], WHAT["store"]["region"], keyring=Credentials())
-path = os.path.join(WHAT["home"], "agent", WHAT["agent"] + ".py")
+path = os.path.join(os.path.expanduser(WHAT["home"]), "agent", WHAT["agent"] + ".py")
 begun = time.time()
 def say(text):
     sys.stderr.write("runctl: %s\\n" % text)
@@ -84,8 +86,12 @@ _SCRIPT: Final = """\
 # Made by runctl for the run {run}, attempt {attempt}.
 export PATH="${{PATH:-/usr/bin:/bin}}:/usr/sbin:/sbin:/usr/local/bin" HOME="${{HOME:-/root}}"
 shutdown -h +{minutes} || echo "runctl: this machine has no deadline"
+[ "$HOME" != / ] || export HOME=/root
 boots=/var/lib/cloud/scripts/per-boot
-[ "$(dirname "$0")" = $boots ] || {{ mkdir -p $boots && cp "$0" $boots/runctl && chmod 700 $boots/runctl; }}
+[ "$(dirname "$0")" = $boots ] || [ "$HOME" != /root ] || {{
+    mkdir -p $boots && cp "$0" $boots/runctl && chmod 700 $boots/runctl
+}}
+mkdir -p "$HOME/.runctl"
 begin() {{
     umask 077
     for python in python3 /opt/conda/bin/python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
@@ -101,7 +107,7 @@ exec(zlib.decompress(base64.b85decode("{packed}")))' 2>&1
     echo "runctl: no Python 3.8 or later here"
     return 1
 }}
-{{ begin || {otherwise}; }} 2>&1 | tee -a /var/log/runctl-boot.log
+{{ begin || {otherwise}; }} 2>&1 | tee -a "$HOME/.runctl/boot.log"
 """
 
 

@@ -148,7 +148,7 @@ def test_a_machine_is_read_back_from_its_tags() -> None:
     assert (machine.run_id, machine.attempt, machine.name) == ("brave-otter-7k2m", 2, "brave-otter")
     assert (machine.project, machine.owner) == ("digits", "ana")
     assert machine.expires_at == datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
-    assert machine.endpoint == Endpoint("ssm", "i-0123456789abcdef0@us-east-1", home="/var/lib/runctl")
+    assert machine.endpoint == Endpoint("ssm", "i-0123456789abcdef0@us-east-1", home="~/.runctl")
     assert machine.offer.price_per_hour == Decimal("0.4123")
     assert (machine.offer.gpu, machine.offer.gpus, machine.offer.cpus, machine.offer.spot) == (
         "A10G",

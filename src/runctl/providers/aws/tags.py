@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUN, ATTEMPT, PROJECT = "runctl:run", "runctl:attempt", "runctl:project"
 OWNER, EXPIRES, PRICE, GPU = "runctl:owner", "runctl:expires-at", "runctl:price", "runctl:gpu"
-HOME = "/var/lib/runctl"  # $RUNCTL_HOME on machines we buy
+HOME = "~/.runctl"  # $RUNCTL_HOME on machines we buy
 LONGEST = 256  # characters of a tag's value
 
 
