@@ -83,7 +83,12 @@ def _fetch(request: dict[str, Any], _source: wire.Input, home: Home, _digest: st
     found = fetch.fetch(
         wire.field(request, "tree", str), place, home=home, progress=lambda _done, _total: None
     )
-    return {"files": found.files, "bytes": found.content, "read": found.read}
+    answer: dict[str, Any] = {"files": found.files, "bytes": found.content, "read": found.read}
+    if request.get("project") is not None:
+        from runctl.agent import sync  # noqa: PLC0415
+
+        answer["path"] = sync.make_current(request["project"], found.entries, request["tree"], home=home)
+    return answer
 
 
 def _sync(request: dict[str, Any], source: wire.Input, home: Home, _digest: str) -> Answer:

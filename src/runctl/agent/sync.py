@@ -41,10 +41,7 @@ def sync(request: dict[str, Any], source: wire.Input, *, home: Home) -> dict[str
         AgentFailure: ``machine-locked`` when another one about the project goes on for a minute; ``tree-unsafe``,
             ``tree-digest``, ``blob-missing``, ``blob-corrupt``, ``disk-full``, what the store says.
     """
-    key = wire.field(request, "project", str)
-    if not RUN.match(key):
-        raise AgentFailure("agent-request", detail="not the name of a project: %r" % key)
-    worktree = Worktree(key, home=home)
+    worktree = _worktree(request.get("project"), home)
     if request.get("dry"):
         lacking = blobs.missing(wire.field(request, "blobs", list), home=home)
         return {"has": worktree.has(), "path": worktree.current, "missing": lacking}
@@ -60,6 +57,25 @@ def sync(request: dict[str, Any], source: wire.Input, *, home: Home) -> dict[str
             raise no_space(error, home, talk.content) from error
     finally:
         os.close(held)
+
+
+def make_current(project: Any, entries: list[dict[str, Any]], digest: str, *, home: Home) -> str:
+    """Make ``entries``, whose contents are here, the tree of a project; where it is. Raises as ``sync``."""
+    worktree = _worktree(project, home)
+    make_folder(worktree.path)
+    held = lock.take(worktree.lock, seconds=LOCK_SECONDS)
+    try:
+        if worktree.has() != digest:
+            worktree.update(entries, digest)
+    finally:
+        os.close(held)
+    return worktree.current
+
+
+def _worktree(project: Any, home: Home) -> Worktree:
+    if not isinstance(project, str) or not RUN.match(project):
+        raise AgentFailure("agent-request", detail="not the name of a project: %r" % (project,))
+    return Worktree(project, home=home)
 
 
 class _Conversation:

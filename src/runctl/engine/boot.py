@@ -34,6 +34,7 @@ _MODULES: Final = (
     "agent.metadata",
     "s3.checksum",
     "s3.client",
+    "s3.connection",
     "s3.exchange",
     "s3.failure",
     "s3.patience",
@@ -164,15 +165,38 @@ def _modules() -> str:
 
 
 def _bare(source: str) -> str:
-    """A module without its comments and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    """A module without its comments, docstrings and types."""
+    return ast.unparse(_Bare().visit(ast.parse(source)))
+
+
+class _Bare(ast.NodeTransformer):
+    """Leaves out what only people and checkers read."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             and ast.get_docstring(node) is not None
         ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+            node.body = node.body[1:]
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            node.body = node.body or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        self.generic_visit(node)
+        if node.value is None:
+            return None
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
 
 
 def send_agent(store: Store, cancel: CancelToken) -> int:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import socket
-import ssl
 import threading
 import time
 
+from runctl.s3.connection import BadAnswer, Connection
 from runctl.s3.patience import Passing
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+    from ssl import SSLContext
     from types import TracebackType
-    from typing import Optional, Union
 
+    from runctl.s3.connection import Body, Response
     from runctl.s3.proxy import Proxy
-
-    Body = Optional[Union[bytes, Iterable[bytes]]]
-    Connection = http.client.HTTPConnection
 
 CONNECT_SECONDS, SILENCE_SECONDS = 5.0, 20.0
 KEEP_SECONDS = 4.0  # an idle connection older than this is not used again: the other side may have closed it
@@ -53,15 +49,13 @@ class Address:
 class Answer:
     """A response whose body is still to be read; to be used with ``with``, which lets go of the connection."""
 
-    def __init__(
-        self, response: http.client.HTTPResponse, connection: Connection, pool: Pool, address: Address
-    ) -> None:
+    def __init__(self, response: Response, connection: Connection, pool: Pool, address: Address) -> None:
         self._response = response
         self._connection = connection
         self._pool = pool
         self._address = address
         self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.headers = response.headers
 
     def __enter__(self) -> Answer:  # noqa: PYI034 - Self is newer than Python 3.8
         return self
@@ -69,28 +63,29 @@ class Answer:
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if kind is None and not self._response.isclosed() and (self._response.length or 0) <= ERROR_LIMIT:
+        response = self._response
+        if kind is None and not response.done and (response.left or 0) <= ERROR_LIMIT:
             try:
-                self._response.read()
-            except (OSError, http.client.HTTPException):
+                response.whole()
+            except (OSError, BadAnswer):
                 pass
-        if kind is None and self._response.isclosed() and not self._response.will_close:
+        if kind is None and response.done and not response.closes:
             self._pool.keep(self._address, self._connection)
         else:
             self._pool.drop(self._connection)
 
     def read(self, limit: int) -> bytes:
-        """Up to ``limit`` bytes of the body; empty at its end, which may be too early. Raises ``Passing``."""
+        """Up to ``limit`` bytes of the body; empty at its end. Raises ``Passing``."""
         try:
             return self._response.read(limit)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, BadAnswer) as error:
             raise _failed(self._address, error) from error
 
     def whole(self) -> bytes:
         """The rest of the body. Raises ``Passing`` when it ends before its announced length."""
         try:
-            return self._response.read()
-        except (OSError, http.client.HTTPException) as error:
+            return self._response.whole()
+        except (OSError, BadAnswer) as error:
             raise _failed(self._address, error) from error
 
 
@@ -111,7 +106,7 @@ class Pool:
         self._used: dict[Connection, object] = {}
         self._idle: dict[tuple[str, int, bool], list[tuple[float, Connection]]] = {}
         self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
+        self._context: SSLContext | None = None
 
     def send(
         self,
@@ -133,13 +128,13 @@ class Pool:
             target, headers = "http://%s%s" % (address.header, target), {**headers, **proxy.headers}
         try:
             connection = self._take(address)
-        except OSError as error:
+        except (OSError, BadAnswer) as error:
             raise _failed(address, error) from error
         with self._lock:
             self._used[connection] = owner
         try:
             return Answer(self._talk(connection, method, target, headers, body), connection, self, address)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, BadAnswer) as error:
             self.drop(connection)
             raise _failed(address, error) from error
         except BaseException:
@@ -148,16 +143,16 @@ class Pool:
 
     def _talk(
         self, connection: Connection, method: str, target: str, headers: Mapping[str, str], body: Body
-    ) -> http.client.HTTPResponse:
+    ) -> Response:
         try:
-            connection.request(method, target, body, dict(headers))
+            connection.send(method, target, headers, body)
         except (BrokenPipeError, ConnectionResetError) as error:
             # A refusal may come before the body was read to its end: what was said is more than that it was cut.
             try:
-                return connection.getresponse()
-            except (OSError, http.client.HTTPException):
+                return connection.answer(head_only=method == "HEAD")
+            except (OSError, BadAnswer):
                 raise error from None
-        return connection.getresponse()
+        return connection.answer(head_only=method == "HEAD")
 
     def keep(self, address: Address, connection: Connection) -> None:
         """Take back a connection whose answer was read to its end."""
@@ -175,11 +170,8 @@ class Pool:
         """Break the connections that are in use for ``owner``: whoever waits on one gets ``Passing`` at once."""
         with self._lock:
             for connection, whose in self._used.items():
-                if whose is owner and connection.sock is not None:
-                    try:
-                        connection.sock.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        pass  # it is broken already
+                if whose is owner:
+                    connection.interrupt()
 
     def close(self) -> None:
         """Close the connections that are idle. Safe to repeat; the pool can be used again."""
@@ -201,21 +193,32 @@ class Pool:
                     return connection
                 connection.close()
         connection = self._made(address)
-        connection.connect()
-        connection.sock.settimeout(self._silence)
+        connection.patient(self._silence)
         return connection
 
     def _made(self, address: Address) -> Connection:
         proxy = self._proxy(address)
         host, port = (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
-        if not address.secure:
-            return http.client.HTTPConnection(host, port, timeout=self._connect)
-        if self._context is None:
-            self._context = ssl.create_default_context(cafile=self._env.get("AWS_CA_BUNDLE") or None)
-        found = http.client.HTTPSConnection(host, port, timeout=self._connect, context=self._context)
-        if proxy is not None:
-            found.set_tunnel(address.host, address.port, proxy.headers)
-        return found
+        connection = Connection(host, port, seconds=self._connect)
+        try:
+            connection.open()
+            if address.secure:
+                if proxy is not None:
+                    connection.tunnel(address.host, address.port, proxy.headers)
+                connection.secure(self._tls(), address.host)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _tls(self) -> SSLContext:
+        import ssl  # noqa: PLC0415 - not for plain HTTP
+
+        with self._lock:
+            if self._context is None:
+                bundle = self._env.get("AWS_CA_BUNDLE") or None
+                self._context = ssl.create_default_context(cafile=bundle)
+            return self._context
 
     def _proxy(self, address: Address) -> Proxy | None:
         """The proxy that leads there; None where none is set, which costs nothing to find out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
 from runctl.s3.checksum import crc32_of
 from runctl.s3.client import checked
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 def delete(s3: S3, keys: Sequence[str]) -> list[tuple[str, str]]:
     """Remove at most 1,000 objects; what is not there is a success. Gives (key, why) of those that stay."""
+    from xml.etree.ElementTree import Element, SubElement, fromstring, tostring  # noqa: PLC0415 - rarely
+
     root = Element("Delete")
     SubElement(root, "Quiet").text = "true"
     for key in keys:
