@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 10  # of a call at least: IAM may take ten seconds to know what it was told
 SETTLE_SECONDS = 30.0  # for AWS to show everything that was changed
+# what making a thing with tags takes besides (IAM user guide, "Tagging IAM resources")
+_IMPLIED = {
+    "iam:CreateRole": ("iam:TagRole",),
+    "iam:CreateInstanceProfile": ("iam:TagInstanceProfile",),
+}
 _ALIVE = ("pending", "running", "stopping", "stopped")
 
 
@@ -85,7 +90,10 @@ def needs_of(plan: SetupPlan) -> tuple[Need, ...]:
     found = []
     for change in plan.changes:
         resource = arns[change.of.partition(" ")[0]]
-        found += [Need((call.action,), f"prepare the {change.of}", (resource,)) for call in change.calls]
+        found += [
+            Need((call.action, *_IMPLIED.get(call.action, ())), f"prepare the {change.of}", (resource,))
+            for call in change.calls
+        ]
     if any("iam:AddRoleToInstanceProfile" in need.actions for need in found):
         passed = (("iam:PassedToService", f"ec2.{names.domain}"),)
         found.append(Need(("iam:PassRole",), "put it into the instance profile", (names.role_arn,), passed))
