@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from runctl.api.planning import make_plan as make_plan
     from runctl.api.pulling import pull_checkpoint as pull_checkpoint
     from runctl.api.pulling import pull_outputs as pull_outputs
+    from runctl.api.reaching import connect as connect
+    from runctl.api.reaching import execute as execute
+    from runctl.api.reaching import forward as forward
+    from runctl.api.reaching import forwards as forwards
+    from runctl.api.reaching import reach as reach
+    from runctl.api.reaching import shell as shell
     from runctl.api.resources import resources as resources
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.saved_plans import load_plan as load_plan
@@ -54,6 +60,7 @@ _HOMES = {
     "resources": "resources",
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
+    **dict.fromkeys(("connect", "execute", "forward", "forwards", "reach", "shell"), "reaching"),
     **dict.fromkeys(("keep_synced", "sync", "would_sync"), "syncing"),
     "clean": "cleaning",
     "debts": "cleaning",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # seconds
 SINCE_HELP = "a time ago (30s, 10m, 2h, 7d, 1w) or an ISO time (2026-11-23, 2026-11-23T18:00:00Z)"
+MACHINE_HELP = "`local`, a run, or a machine by its id or name"
 RUN_HELP = "a run's name, its id, the beginning of either, or `latest`"
 
 

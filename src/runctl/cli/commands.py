@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "resources": ("runctl.cli.resources", "list all that exists and may cost money", "Watch"),
     "clean": ("runctl.cli.clean", "release machines that may still be billed", "Watch"),
     "stats": ("runctl.cli.stats", "success rates and time per step over all runs", "Watch"),
+    "exec": ("runctl.cli.exec", "run a command on a machine", "Machines"),
+    "shell": ("runctl.cli.shell", "open a shell on a machine", "Machines"),
+    "port-forward": ("runctl.cli.port_forward", "bring a port of a machine to this computer", "Machines"),
+    "ssh-config": ("runctl.cli.ssh_config", "print what ssh needs to reach a machine", "Machines"),
     "checkpoint": ("runctl.cli.checkpoint", "list, describe and verify checkpoints", "Checkpoints"),
     "doctor": ("runctl.cli.doctor", "look at everything a run needs, before it starts", "Project"),
     "sync": ("runctl.cli.sync", "keep the project's tree on a machine as it is here", "Project"),
@@ -35,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # commands whose script takes arguments after `--`
-TAKES_SCRIPT_ARGS = frozenset({"train", "plan", "aws", "workflow", "sandbox"})
+TAKES_SCRIPT_ARGS = frozenset({"train", "plan", "exec", "aws", "workflow", "sandbox"})
 
 # commands, or commands with their verb, that print events under --json; the others print one value
 TELLS_EVENTS = frozenset(

@@ -149,9 +149,10 @@ class Transport(Protocol):
         *,
         stdin: Iterable[bytes] = (),
         on_output: Callable[[bytes], None] | None = None,
+        on_errors: Callable[[bytes], None] | None = None,
         cancel: CancelToken,
     ) -> Completed:
-        """Run ``argv`` there; feed ``stdin`` while it runs, hand over stdout in chunks as they arrive.
+        """Run ``argv`` there; feed ``stdin`` while it runs, hand over stdout and stderr in chunks as they arrive.
 
         Making ``stdin`` may wait for what ``on_output`` is given: each goes on while the other waits.
 
@@ -169,6 +170,66 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of connections. Safe to repeat."""
+
+
+class Terminal(Protocol):
+    """The terminal a person sits at, raw: every key is a byte, nothing is echoed by it."""
+
+    def keys(self, seconds: float) -> bytes | None:
+        """What was typed, after at most ``seconds``; None: nothing, empty: the terminal is gone."""
+
+    def show(self, data: bytes) -> None:
+        """Bytes of the other side, as they are."""
+
+    def size(self) -> tuple[int, int]:
+        """Columns and rows, as they are now."""
+
+
+@runtime_checkable
+class Shells(Protocol):
+    """A transport that can open a shell on its machine."""
+
+    def shell(self, terminal: Terminal, cancel: CancelToken) -> None:
+        """A shell with a terminal of its own, until it ends. Raises as ``Transport.exec`` does."""
+
+
+@runtime_checkable
+class Forwards(Protocol):
+    """A transport that can carry TCP connections from here to what its machine can reach."""
+
+    def forward(
+        self,
+        local_port: int,
+        host: str,
+        port: int,
+        *,
+        on_ready: Callable[[int], None],
+        cancel: CancelToken,
+    ) -> None:
+        """Listen on 127.0.0.1 and carry each connection to ``host:port`` as the machine sees them, until ``cancel``.
+
+        Args:
+            local_port: 0 takes one that is free.
+            host: ``localhost`` is the machine itself.
+            port: there.
+            on_ready: told the local port once connections are accepted.
+            cancel: ends it; what is connected then is cut.
+
+        Raises:
+            UsageError: ``port-taken``.
+            UnreachableError, MachineGone, AccessError: as ``Transport.exec``.
+        """
+
+    def carry(
+        self,
+        host: str,
+        port: int,
+        *,
+        stdin: Iterable[bytes],
+        on_output: Callable[[bytes], None],
+        cancel: CancelToken,
+    ) -> None:
+        """One connection whose bytes come from ``stdin`` and go to ``on_output``, until the other end hangs up."""
 
 
 class TransportFactory(Protocol):

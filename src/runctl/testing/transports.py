@@ -88,6 +88,11 @@ class TransportSuite:
         assert bytes(got) == b"data\n"
         assert done.stderr.endswith(b"last\n")
         assert len(done.stderr) <= 64 * 1024
+        heard = bytearray()
+        transport.exec(
+            ["sh", "-c", "echo data; echo wrong >&2"], on_errors=heard.extend, cancel=CancelToken()
+        )
+        assert bytes(heard) == b"wrong\n"
 
     def test_output_arrives_while_the_command_runs(self, transport: Transport, there: Path) -> None:
         """The first line is here before the command has ended."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runctl.core.cancel import CancelToken
     from runctl.core.model import Endpoint
-    from runctl.core.ports import Surroundings
+    from runctl.core.ports import Surroundings, Terminal
 
 CHUNK = 1 << 20  # bytes a read; large enough that 100 MB cost a few hundred wake-ups
 STDERR_KEPT = 64 * 1024
@@ -42,9 +42,10 @@ class LocalTransport:
         *,
         stdin: Iterable[bytes] = (),
         on_output: Callable[[bytes], None] | None = None,
+        on_errors: Callable[[bytes], None] | None = None,
         cancel: CancelToken,
     ) -> Completed:
-        """Run ``argv``; feed ``stdin`` while it runs, hand over stdout in chunks as they arrive.
+        """Run ``argv``; feed ``stdin`` while it runs, hand over stdout and stderr in chunks as they arrive.
 
         Raises:
             UnreachableError: the program cannot be started.
@@ -65,7 +66,7 @@ class LocalTransport:
                 "command-not-started", program=argv[0], detail=error.strerror or str(error)
             ) from error
         try:
-            stderr = _converse(process, stdin, on_output, cancel)
+            stderr = _converse(process, stdin, (on_output, on_errors), cancel)
             return Completed(process.wait(), stderr)
         finally:
             if process.returncode is None:
@@ -82,6 +83,12 @@ class LocalTransport:
         """Copy one file to ``target``, complete or not at all. Raises ``Cancelled`` between chunks."""
         _copy(str(source), str(target), cancel)
 
+    def shell(self, terminal: Terminal, cancel: CancelToken) -> None:
+        """The user's shell, in a terminal of its own."""
+        from runctl.transports.local_shell import run  # noqa: PLC0415 - only for a shell
+
+        run(terminal, cancel)
+
     def close(self) -> None:
         """Nothing is held open between commands."""
 
@@ -89,7 +96,7 @@ class LocalTransport:
 def _converse(
     process: subprocess.Popen[bytes],
     stdin: Iterable[bytes],
-    on_output: Callable[[bytes], None] | None,
+    listeners: tuple[Callable[[bytes], None] | None, Callable[[bytes], None] | None],
     cancel: CancelToken,
 ) -> bytes:
     """Move bytes both ways until the process has closed its output; returns the tail of its stderr."""
@@ -108,10 +115,12 @@ def _converse(
                 if not chunk:
                     selector.unregister(key.fileobj)
                     reading.discard(out if key.fileobj is out else err)
-                elif key.fileobj is err:
+                    continue
+                if key.fileobj is err:
                     stderr = (stderr + chunk)[-STDERR_KEPT:]
-                elif on_output is not None:
-                    on_output(chunk)
+                hear = listeners[key.fileobj is err]
+                if hear is not None:
+                    hear(chunk)
     feeding.check()
     return bytes(stderr)
 

@@ -211,6 +211,36 @@ ENTRIES = {
             "the agent. After an upgrade of Python, reinstall runctl so that it points at the new interpreter."
         ),
     ),
+    "port-taken": Known(
+        errors.UsageError,
+        what="port {port} of this computer cannot be listened on",
+        why="{detail}",
+        fix=("take another one, or none to get one that is free",),
+        explain=(
+            "Another program listens on this port, or it is below 1024 and reserved for the administrator. The local "
+            "port may be left out."
+        ),
+    ),
+    "machine-unknown": Known(
+        errors.UsageError,
+        what="no run and no machine is called {word}",
+        why="{detail}",
+        fix=("look what there is:", "  runctl runs", "  runctl resources"),
+        explain=(
+            "A machine is named by `local`, by a run that is or was on it, or by its own id or name. Ids of machines "
+            "that runctl did not make are looked up with their provider, in the region of the settings."
+        ),
+    ),
+    "transport-cannot": Known(
+        errors.UsageError,
+        what="{wish} is not possible on {machine}",
+        why="it is reached by the transport {transport}, which has no such thing",
+        fix=("  runctl exec {machine} -- COMMAND",),
+        explain=(
+            "Machines are reached in different ways, and not each of them can do everything: this computer needs no "
+            "port forwarded to itself, for one."
+        ),
+    ),
     "file-not-copied": Known(
         errors.AgentError,
         what="{path} could not be copied between this computer and {machine}",

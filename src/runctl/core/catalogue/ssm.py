@@ -167,4 +167,14 @@ ENTRIES = {
             "only possible where sessions are allowed, and not turned off with `aws.sessions`."
         ),
     ),
+    "connection-refused-there": Known(
+        errors.UnreachableError,
+        what="{host}:{port} cannot be reached from {instance}",
+        why="{detail}",
+        fix=("check that something listens there, and that the machine may reach it",),
+        explain=(
+            "The connection is made by the machine, not by this computer: names and addresses mean what they mean "
+            "there, and `localhost` is the machine itself."
+        ),
+    ),
 }

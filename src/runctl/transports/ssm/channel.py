@@ -62,7 +62,11 @@ class Channel:
 
     def __init__(self, gateway: Gateway, opening: Opening, listener: Listener, *, version: str) -> None:
         self.session = opening.session
-        self.ready = threading.Event()  # the handshake is over, or the channel has ended
+        self.instance = gateway.instance
+        self.ready = (
+            threading.Event()
+        )  # the handshake is over, or something came without one, or it has ended
+        self.began = False  # something came of the session
         self.trouble = ""  # why the last connection broke
         self._gateway = gateway
         self._opening = opening
@@ -251,9 +255,10 @@ class Channel:
         kind = frame.payload_type
         if kind == ssm_frames.HANDSHAKE_REQUEST:
             self._shake(frame.payload)
-        elif kind == ssm_frames.HANDSHAKE_COMPLETE:
-            self.ready.set()
-        else:
+            return
+        self.began = True
+        self.ready.set()
+        if kind != ssm_frames.HANDSHAKE_COMPLETE:
             self._listener.heard(kind, frame.payload)
 
     def _shake(self, payload: bytes) -> None:

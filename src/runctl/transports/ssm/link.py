@@ -43,6 +43,7 @@ class Link:
 
     def __init__(self, gateway: Gateway, python: str) -> None:
         self.error: RunctlError | None = None
+        self.instance = gateway.instance
         self._gateway = gateway
         self._python = python
         self._changed = threading.Condition()

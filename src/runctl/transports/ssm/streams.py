@@ -118,8 +118,9 @@ def run(
     stream: Stream,
     stdin: Iterable[bytes],
     on_output: Callable[[bytes], None] | None,
-    cancel: CancelToken,
+    on_errors: Callable[[bytes], None] | None,
     *,
+    cancel: CancelToken,
     program: str,
 ) -> Completed:
     """Feed a command and take its output to its end. Raises as ``Transport.exec`` does."""
@@ -134,8 +135,9 @@ def run(
             kind, piece = got
             if kind == wire.ERR:
                 stderr = (stderr + piece)[-STDERR_KEPT:]
-            elif on_output is not None:
-                on_output(piece)
+            hear = on_errors if kind == wire.ERR else on_output
+            if hear is not None:
+                hear(piece)
             stream.took(len(piece))
     except BaseException:
         _give_up(stream)

@@ -14,9 +14,11 @@ from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError, UnreachableError
 from runctl.core.events import Notice
 from runctl.transports.ssm import facts, streams
+from runctl.transports.ssm.forward import carry, forward
 from runctl.transports.ssm.gateway import Gateway
 from runctl.transports.ssm.link import Link
 from runctl.transports.ssm.spooled import Spooled
+from runctl.transports.ssm.terminal import shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from runctl.core.cancel import CancelToken
     from runctl.core.model import Endpoint
-    from runctl.core.ports import Completed, Surroundings
+    from runctl.core.ports import Completed, Surroundings, Terminal
 
 CHUNK = 1 << 20  # bytes of a file read at once
 REGISTER_SECONDS = 300.0  # after its launch an instance is waited for so long
@@ -62,9 +64,12 @@ class SsmTransport:
         *,
         stdin: Iterable[bytes] = (),
         on_output: Callable[[bytes], None] | None = None,
+        on_errors: Callable[[bytes], None] | None = None,
         cancel: CancelToken,
     ) -> Completed:
-        """Run ``argv`` there, as root where that is possible; feed ``stdin`` while it runs, hand over stdout as it comes.
+        """Run ``argv`` there, as root where that is possible; feed ``stdin`` while it runs, hand over output as it comes.
+
+        Without sessions stderr comes at the end, and of a long one the end.
 
         Raises:
             UnreachableError: the instance cannot be reached, or the link was cut: the command was ended then.
@@ -76,8 +81,12 @@ class SsmTransport:
         link = self._linked(cancel)
         try:
             if link is None:
-                return self._spooled(argv, stdin, on_output, cancel)
-            return streams.run(link.start(list(argv)), stdin, on_output, cancel, program=argv[0])
+                done = self._spooled(argv, stdin, on_output, cancel)
+                if on_errors is not None and done.stderr:
+                    on_errors(done.stderr)
+                return done
+            stream = link.start(list(argv))
+            return streams.run(stream, stdin, on_output, on_errors, cancel=cancel, program=argv[0])
         except UnreachableError as error:
             raise self._explained(error, cancel) from error
 
@@ -129,6 +138,62 @@ class SsmTransport:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial)
+
+    def shell(self, terminal: Terminal, cancel: CancelToken) -> None:
+        """The account's standard shell session. Raises as ``exec`` does, and ``needs-session``."""
+        self._with_session("a shell", cancel)
+        try:
+            shell(self._gateway, terminal, cancel)
+        except RunctlError as error:
+            raise self._explained(error, cancel) from error
+
+    def forward(
+        self,
+        local_port: int,
+        host: str,
+        port: int,
+        *,
+        on_ready: Callable[[int], None],
+        cancel: CancelToken,
+    ) -> None:
+        """Listen on 127.0.0.1 and carry each connection to what the machine calls ``host:port``, until ``cancel``.
+
+        Raises:
+            UsageError: ``port-taken``.
+            AccessError: ``needs-session``.
+            UnreachableError, MachineGone: the machine cannot be reached at the beginning; later it is said, and the
+                next connection tries again.
+            Cancelled: always, at the end.
+        """
+
+        def linked(token: CancelToken) -> Link:
+            return self._with_session("forwarding a port", token)
+
+        emit = self._surroundings.emit
+        forward(linked, local_port, (host, port), emit=emit, on_ready=on_ready, cancel=cancel)
+
+    def carry(
+        self,
+        host: str,
+        port: int,
+        *,
+        stdin: Iterable[bytes],
+        on_output: Callable[[bytes], None],
+        cancel: CancelToken,
+    ) -> None:
+        """One connection to what the machine calls ``host:port``. Raises as ``exec`` does, ``connection-refused-there``."""
+        link = self._with_session("a connection", cancel)
+        try:
+            carry(link, (host, port), stdin=stdin, on_output=on_output, linger=False, cancel=cancel)
+        except RunctlError as error:
+            raise self._explained(error, cancel) from error
+
+    def _with_session(self, wish: str, cancel: CancelToken) -> Link:
+        cancel.check()
+        link = self._linked(cancel)
+        if link is None:
+            raise known("needs-session", wish=wish, instance=self._instance, detail=self._without)
+        return link
 
     def _check_copied(self, done: Completed, path: str) -> None:
         if done.exit_code != 0:
@@ -204,7 +269,7 @@ class SsmTransport:
 
     def _explained(self, error: RunctlError, cancel: CancelToken) -> RunctlError:
         """An error of the link, or what is behind it: an instance that is gone or halted."""
-        if not isinstance(error, UnreachableError) or cancel.cancelled:
+        if error.code not in ("session-cut", "session-refused", "command-lost") or cancel.cancelled:
             return error
         found = facts.standing(self._calls, self._instance, self._region, cancel)
         if facts.may_come(found):

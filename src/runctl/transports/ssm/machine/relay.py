@@ -279,6 +279,8 @@ class Relay:
         elif kind == wire.CONNECT:
             import threading
 
+            self._streams[number] = Connection(number)
+
             threading.Thread(target=self._connect, args=(number, *wire.words(payload)), daemon=True).start()
         elif kind == wire.BYE:
             self.ended = True
@@ -343,9 +345,12 @@ class Relay:
         while self._made:
             number, made = self._made.pop(0)
             if isinstance(made, OSError):
-                self._fail(number, made)
-            else:
-                self._streams[number] = Connection(number, made)
+                if self._streams.pop(number, None) is not None:
+                    self._fail(number, made)
+            elif number in self._streams:
+                self._streams[number].made(made)
+            else:  # it was told to end meanwhile
+                made.close()
         for number, stream in list(self._streams.items()):
             code = stream.outcome()
             if code is not None:

@@ -35,7 +35,8 @@ class Stream:
         self.closing = False  # no more input will come
         self.stopped = 0.0  # when it was told to end
         for each in (sink, *sources):
-            os.set_blocking(each.fileno(), False)
+            if each is not None:
+                os.set_blocking(each.fileno(), False)
 
     def wants(self, *, room: bool) -> dict[Any, int]:
         """Which descriptors to watch for what; with ``room`` there is a lane that takes output."""
@@ -125,11 +126,17 @@ class Command(Stream):
 
 
 class Connection(Stream):
-    """A TCP connection to somewhere the machine can reach."""
+    """A TCP connection to somewhere the machine can reach; input waits until it is made."""
 
-    def __init__(self, number: int, connection: socket.socket) -> None:
-        self._connection = connection
-        super().__init__(number, connection, {connection: wire.OUT})
+    def __init__(self, number: int) -> None:
+        self._connection: socket.socket | None = None
+        super().__init__(number, None, {})
+
+    def made(self, connection: socket.socket) -> None:
+        """It is there."""
+        os.set_blocking(connection.fileno(), False)
+        self._connection = self.sink = connection
+        self.sources = {connection: wire.OUT}
 
     def stop(self, _number: int) -> None:
         """Hang up."""
@@ -138,13 +145,15 @@ class Connection(Stream):
     def shut(self) -> None:
         """Tell the other end that no more input comes."""
         try:
-            self._connection.shutdown(1)  # SHUT_WR
+            if self._connection is not None:
+                self._connection.shutdown(1)  # SHUT_WR
         except OSError:
             pass  # the other end is gone
 
     def outcome(self) -> int | None:
         """0 once both directions are over, or it was told to end."""
-        return 0 if self.stopped or (self.sink is None and not self.sources) else None
+        made = self._connection is not None
+        return 0 if self.stopped or (made and self.sink is None and not self.sources) else None
 
     def alive(self) -> bool:
         """A connection ends with the relay."""
@@ -152,4 +161,4 @@ class Connection(Stream):
 
     def remains(self) -> list[Any]:
         """What is still open."""
-        return [self._connection]
+        return [] if self._connection is None else [self._connection]
