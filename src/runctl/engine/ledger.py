@@ -87,8 +87,11 @@ class Ledger:
     def _read(self) -> str:
         try:
             return self._path.read_text()
-        except (FileNotFoundError, NotADirectoryError):  # the second is for whoever writes to complain of
+        except FileNotFoundError:
             return ""
+        except OSError as error:
+            detail = error.strerror or str(error)
+            raise known("state-unwritable", path=str(self._path), detail=detail) from error
 
     def _append(self, record: dict[str, Any]) -> None:
         record["ts"] = self._clock.now().isoformat()
