@@ -107,6 +107,7 @@ class Launches:
             wish, plain = more.pop("wish", None) or self._wish or Wish({}), dict(more)
             wish = _from_template(backend, more, wish)
             check_profile(backend, wish.profile)
+            _check_key(backend, more.get("key_name"))
             is_spot = wish.spot is not None or more.get("lifecycle") == "spot"
             self._check_place(backend, more, is_spot=is_spot)
             if wish.spot is not None:
@@ -173,6 +174,12 @@ def check_profile(backend: Any, profile: dict[str, str]) -> None:
         ) from None
 
 
+def _check_key(backend: Any, name: str | None) -> None:
+    """Raises EC2ClientError when there is no such key pair."""
+    if name and name not in backend.key_pairs:
+        raise refuse("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
+
+
 def give_profile(backend: Any, record: Any, profile: dict[str, str]) -> None:
     """Let an instance have a profile, which it keeps in mind."""
     if profile:
@@ -198,6 +205,7 @@ def _from_template(backend: Any, more: dict[str, Any], wish: Wish) -> Wish:
     for name, ours in _FROM_TEMPLATE.items():
         if data.get(name) and not more.get(ours):
             more[ours] = data[name]
+    more["key_name"] = more.get("key_name") or data.get("KeyName")
     if data.get("InstanceType") and more.get("is_instance_type_default"):
         more["instance_type"], more["is_instance_type_default"] = data["InstanceType"], False
     if (data.get("Monitoring") or {}).get("Enabled"):

@@ -124,9 +124,7 @@ class Moto:
                 except HTTPException as refused:
                     return refused.code or 400, dict(refused.get_headers()), refused.get_body()
                 except NotImplementedError as missing:
-                    raise ApiError(
-                        "NotImplemented", f"the sandbox cannot do this: {missing}", status=501
-                    ) from missing
+                    raise ApiError("NotImplemented", _lacking(str(missing)), status=501) from missing
                 return answer if len(answer) == 3 else (200, answer[0], answer[1])
         raise ApiError("NotImplemented", f"the sandbox has no {method} {clean} for {module}", status=501)
 
@@ -184,6 +182,13 @@ def _one_session() -> Iterator[None]:
         yield
     finally:
         setattr(boto3, "Session", kind)  # noqa: B010
+
+
+def _lacking(words: str) -> str:
+    """What moto says about a thing it does not do, in words of the sandbox, whose users know of no moto."""
+    if found := re.search(r"Filter dicts .* for '(.*?)'", words):
+        return f"the sandbox cannot filter by {found[1]!r}"
+    return f"the sandbox cannot do this: {words.partition(' Feel free')[0].replace('in Moto', 'here')}"
 
 
 def _log_failure(done: Future[Any]) -> None:

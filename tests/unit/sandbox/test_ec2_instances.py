@@ -303,6 +303,9 @@ def test_quotas_and_types_are_told(box: SandboxBox) -> None:
 
 
 def test_what_is_not_there_says_so(box: SandboxBox) -> None:
+    box.launch()
+    with pytest.raises(ClientError, match=r"the sandbox cannot filter by 'bogus'$"):
+        box.client("ec2").describe_instances(Filters=[{"Name": "bogus", "Values": ["1"]}])
     with pytest.raises(ClientError) as refused:
         box.client("lambda").list_functions()
     assert code_of(refused) == "UnknownService"

@@ -25,7 +25,11 @@ async def get_object_tagging(ctx: Context) -> Response:
 
 
 async def put_object_tagging(ctx: Context) -> Response:
-    """PutObjectTagging."""
+    """PutObjectTagging; where a read finds nothing because of a delete marker, this finds the marker."""
+    versions = ctx.bucket.versions.get(ctx.key)
+    if versions and versions[0].marker and not ctx.query.get("versionId"):
+        marked = {"x-amz-delete-marker": "true", "x-amz-version-id": versions[0].version}
+        raise S3Error("MethodNotAllowed", headers=marked, Method="PUT", ResourceType="DeleteMarker")
     tags = tags_from_document(await receive_document(ctx.request, ctx.identity), most=10)
     return _retagged(ctx, tags, status=200)
 
