@@ -176,7 +176,9 @@ class Run:
         return self.json("status.json")
 
     def says(self, text: bytes, seconds: float = 30) -> None:
+        """It is in the store, and so is, a moment later, the status."""
         until(lambda: text in self.grown("output"), self.told, seconds=seconds)
+        until(lambda: self.status().get("state") in ("running", "ended"), self.told)
 
     def ended(self, seconds: float = 40) -> dict[str, Any]:
         """The status once it says so."""

@@ -63,6 +63,8 @@ def check(request: dict[str, Any]) -> None:
         wire.field(request, "lease_seconds", NUMBER)
     if request.get("release") not in RELEASES:
         raise AgentFailure("agent-request", detail="release is %r" % (request.get("release"),))
+    if request["release"] == "terminate" and not request.get("lease_seconds"):
+        raise AgentFailure("agent-request", detail="a machine without a lease is not given back")
 
 
 def _guard(

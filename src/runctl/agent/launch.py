@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from runctl.agent import daemon, lock, status, wire
 from runctl.agent.failure import AgentFailure
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 LOCK_WAIT = 30.0  # seconds; a launch holds the lock for some 50 ms
 NUMBER = (int, float)
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 
 
 def launch(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
@@ -78,10 +76,15 @@ def _check_inputs(request: dict[str, Any]) -> None:
         wire.field(request, "store", dict)
     elif resume is not None and not isinstance(resume, str):
         raise AgentFailure("agent-request", detail="resume_from is %r" % (resume,))
+    names = set()
     for each in request.get("data") or ():
         wire.field(each, "from", str)
-        if not NAME.match(wire.field(each, "to", str)):
-            raise AgentFailure("agent-request", detail="no name for a folder of data: %r" % (each["to"],))
+        name = wire.field(each, "to", str)
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise AgentFailure("agent-request", detail="no name for a folder of data: %r" % name)
+        if name in names:
+            raise AgentFailure("data-names", name=name)
+        names.add(name)
     if request.get("output") is not None:
         wire.field(request, "output", str)
 

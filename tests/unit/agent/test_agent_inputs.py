@@ -99,11 +99,17 @@ def test_data_that_is_not_there_is_said(box: AgentBox, bucket: Any) -> None:
     assert data(box, "r2", "s3://none/x").last["reason"] == "store-no-bucket"
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", ".x", "-x"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
 def test_a_name_for_data_is_one_plain_name(name: str, box: AgentBox) -> None:
     with pytest.raises(AgentError) as refused:
         box.launch("r1", "", data=[{"from": "s3://bucket/x", "to": name}])
     assert refused.value.code == "agent-request"
+
+
+def test_two_sets_of_data_with_one_name_are_told_apart_before_anything_is_fetched(box: AgentBox) -> None:
+    with pytest.raises(AgentError) as refused:
+        box.launch("r1", "", data=[{"from": f"s3://{b}/train", "to": "train"} for b in ("one", "two")])
+    assert (refused.value.code, refused.value.facts) == ("data-names", {"name": "train"})
 
 
 def test_data_and_environment_come_side_by_side_and_a_failure_of_one_ends_both(

@@ -63,7 +63,9 @@ class Kept:
         return data
 
     def says(self, text: bytes) -> None:
+        """It is in the store, and so is, a moment later, the status."""
         until(lambda: text in self.grown("output"), f"{text!r} in the store")
+        until(lambda: self.json("status.json").get("state") in ("running", "ended"), "the status")
 
     def done(self) -> dict[str, Any]:
         """All is in the store; the status."""
@@ -301,7 +303,15 @@ def test_a_run_that_is_removed_ends_its_keeper(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"store": 1}, {"attempt": "1"}, {"release": "later"}, {"lease_seconds": "x"}, {"run": "../x"}]
+    "change",
+    [
+        {"store": 1},
+        {"attempt": "1"},
+        {"release": "later"},
+        {"lease_seconds": "x"},
+        {"release": "terminate"},
+        {"run": "../x"},
+    ],
 )
 def test_a_request_that_is_none_is_refused(kept: Kept, change: dict[str, Any]) -> None:
     with pytest.raises(AgentError) as refused:

@@ -171,4 +171,14 @@ ENTRIES = {
             "it is up. It ended, or lost the way to the machine, before it had done so."
         ),
     ),
+    "data-names": Known(
+        errors.UsageError,
+        what="two sets of data would both be called {name}",
+        why="each is a folder of RUNCTL_DATA_DIR, named by the last part of its address",
+        fix=("name the folder above both, or only one of them",),
+        explain=(
+            "`--data s3://one/train --data s3://two/train` would be one folder twice. Nothing was fetched and nothing "
+            "was started."
+        ),
+    ),
 }
