@@ -156,6 +156,27 @@ def test_of_a_machine_that_dies_all_but_the_last_moment_is_in_the_store(sky: Clo
     assert beat["phase"] == "running"
 
 
+def test_a_machine_that_dies_while_it_stores_a_checkpoint_leaves_the_one_before(sky: Cloud) -> None:
+    run = sky.run(
+        "dies-storing",
+        SAVE
+        + "save('one.safetensors', 1)\nprint('one', flush=True)\n"
+        + "while not os.path.exists('go'): time.sleep(0.05)\n"
+        + "save('two.safetensors', 2, 100 << 20)\nsave('one.safetensors', 3, 1 << 20)\ntime.sleep(60)\n",
+    ).begin()
+    run.says(b"one")
+    until(lambda: verified(run) == ["one.safetensors"], run.told)
+    machines_own(sky, "slow", "--rate", "3000000")
+    run.touch("go")
+    until(lambda: sky.s3.list_multipart_uploads(Bucket="memory").get("Uploads"), run.told)
+    sky.box.weather("die", "--instance", run.instance)
+    run.gone()
+    sky.box.weather("clear")
+    assert verified(run) in (["one.safetensors"], ["one.safetensors", "two.safetensors"])
+    listed = run.json("checkpoints.json")["checkpoints"]
+    assert [each["step"] for each in listed if each["path"] == "one.safetensors"] in ([1], [3])
+
+
 def test_a_spot_machine_that_is_taken_back_stores_its_last_checkpoint_first(sky: Cloud) -> None:
     run = sky.run("spot", SAVES_ON_TERM, grace=1).begin(spot=True)
     run.says(b"begun")
