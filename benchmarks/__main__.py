@@ -17,6 +17,7 @@ GROUPS = {
     "flood": ("100 MB of output at full speed", 5),
     "interrupt": ("Ctrl+C until the prompt is back", 5),
     "sandbox_s3": ("the sandbox's S3, through s5cmd and boto3", 5),
+    "aws_train": ("a run on AWS: its first line, the age of its lines, a fleet listed", 5),
     "sandbox_life": ("the sandbox: up, instances, commands, sessions", 5),
 }
 FEWEST = 5  # a median of less says little

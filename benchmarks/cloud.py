@@ -45,6 +45,11 @@ class Cloud:
         self._clients.clear()
         self._runctl("down")
 
+    def calls(self) -> int:
+        """How many calls it has answered."""
+        (status,) = json.loads(self._runctl("status", "--json"))
+        return int(status["calls"])
+
     def _runctl(self, verb: str, *words: str) -> bytes:
         done = self._world.runctl("sandbox", verb, "--name", self._name, *words)
         if done.returncode:
