@@ -7,21 +7,24 @@ client that dies before has started nothing.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from runctl.core.cancel import together
+from runctl.core.cancel import CancelToken, together
+from runctl.core.errors import RunctlError
 from runctl.engine.boot import send_agent
 from runctl.engine.code_store import send_code
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from runctl.core.cancel import CancelToken
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.model import Run
     from runctl.core.ports import Store
     from runctl.engine.plan import Plan
+
+ANNOUNCE_EVERY = 60.0  # seconds
 
 
 def send_run(
@@ -40,8 +43,33 @@ def send_run(
         scope.start(
             "plan", lambda: store.put(f"runs/{plan.run_id}/plan.json", plan_text, cancel=scope.cancel)
         )
-        send_code(plan.code, store, env=env, emit=emit, clock=clock, cancel=scope.cancel)
+        with _announced(store, plan.run_id, scope):
+            send_code(plan.code, store, env=env, emit=emit, clock=clock, cancel=scope.cancel)
     put_request(store, first_request(plan), cancel=cancel)
+
+
+@contextmanager
+def _announced(store: Store, run_id: str, scope: together) -> Iterator[None]:
+    """Tell a machine that waits already, once a minute while the block runs, that its code is on the way.
+
+    Each word moves the machine's deadline: a project that takes longer to send than a lease still finds it there.
+    """
+    over = CancelToken(scope.cancel)
+
+    def tell() -> None:
+        word = 0
+        while not over.wait(ANNOUNCE_EVERY):
+            word += 1
+            with suppress(RunctlError):  # a store that takes nothing is told of by the sending itself
+                store.put(
+                    f"runs/{run_id}/lease.json", json.dumps({"v": 1, "word": word}).encode(), cancel=over
+                )
+
+    scope.start("announce", tell)
+    try:
+        yield
+    finally:
+        over.cancel("the code is there")
 
 
 def first_request(plan: Plan) -> dict[str, Any]:
