@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runctl.core.catalogue import known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from runctl.core.model import Endpoint
     from runctl.core.ports import Provider, Store, Surroundings, Transport
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 PROVIDERS = {
     "local": "runctl.providers.local:LocalProvider",
     "aws": "runctl.providers.aws.provider:AwsProvider",
+    "ssh": "runctl.providers.ssh:SshProvider",
 }
 TRANSPORTS = {
     "local": "runctl.transports.local:LocalTransport",
+    "ssh": "runctl.transports.ssh.transport:SshTransport",
     "ssm": "runctl.transports.ssm.transport:SsmTransport",
 }
 STORES = {  # by the scheme of their URLs
@@ -39,15 +41,31 @@ def names(socket: str) -> list[str]:
     return sorted({*built_in, *(point.name for point in entry_points(group=f"runctl.{socket}"))})
 
 
-def provider_class(name: str) -> Callable[[Surroundings], Provider]:
-    """What makes the provider called ``name``. Raises ``unknown-target`` with the names there are."""
-    found: Callable[[Surroundings], Provider] = _load("runctl.providers", PROVIDERS, name)
+def resolved(target: str, hosts: Mapping[str, str]) -> tuple[str, str]:
+    """The provider of ``target``, and what it has to know of it: an address is its scheme's, a name of ``hosts`` too."""
+    if target in PROVIDERS:
+        return target, ""
+    found = hosts.get(target, target)
+    scheme, colon, _ = found.partition("://")
+    return (scheme, found) if colon else (found, "")
+
+
+def check_target(target: str, hosts: Mapping[str, str]) -> None:
+    """Raise ``unknown-target``, with the names there are, for one that is none."""
+    _provider_class(resolved(target, hosts)[0], hosts)
+
+
+def provider(target: str, surroundings: Surroundings) -> Provider:
+    """The provider called ``target``, or the one of an address or a name of ``hosts``. Raises ``unknown-target``."""
+    hosts = surroundings.setting("hosts")
+    name, address = resolved(target, hosts)
+    made = _provider_class(name, hosts)
+    return made(surroundings, address) if address else made(surroundings)
+
+
+def _provider_class(name: str, hosts: Iterable[str]) -> Callable[..., Provider]:
+    found: Callable[..., Provider] = _load("runctl.providers", PROVIDERS, name, more=hosts)
     return found
-
-
-def provider(name: str, surroundings: Surroundings) -> Provider:
-    """The provider called ``name``. Raises ``unknown-target`` with the names there are."""
-    return provider_class(name)(surroundings)
 
 
 def transport(endpoint: Endpoint, surroundings: Surroundings) -> Transport:
@@ -63,13 +81,13 @@ def store(url: str, surroundings: Surroundings) -> Store:
     return made
 
 
-def _load(group: str, built_in: dict[str, str], name: str) -> Any:
+def _load(group: str, built_in: dict[str, str], name: str, *, more: Iterable[str] = ()) -> Any:
     if name not in built_in:
         from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and rarely needed
 
         found = {point.name: point for point in entry_points(group=group)}
         if name in found:
             return found[name].load()
-        raise known("unknown-target", target=name, targets=", ".join(sorted({*built_in, *found})))
+        raise known("unknown-target", target=name, targets=", ".join(sorted({*built_in, *found, *more})))
     module, _, attribute = built_in[name].partition(":")
     return getattr(import_module(module), attribute)

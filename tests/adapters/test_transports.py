@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.sshbox import SshBox, ssh_box
 from tests.ssmworld import SsmWorld, ssm_world
 
 from runctl.core.model import Endpoint
@@ -13,6 +15,7 @@ from runctl.core.ports import Transport
 from runctl.testing.surroundings import surroundings
 from runctl.testing.transports import TransportSuite
 from runctl.transports.local import LocalTransport
+from runctl.transports.ssh.transport import SshTransport
 
 
 class TestLocal(TransportSuite):
@@ -57,3 +60,19 @@ class TestSsmCommands(TestSsmSessions):
         world.blow("denied", service="ssm", action="StartSession")
         with world.transport(instance, aws__bucket=world.bucket()) as transport:
             yield transport
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshBox]:
+    with ssh_box(tmp_path_factory.mktemp("ssh") / "box") as box:
+        yield box
+
+
+class TestSsh(TestLocal):
+    """A real sshd on this computer, through OpenSSH."""
+
+    @pytest.fixture
+    def transport(self, host: SshBox) -> Transport:
+        return SshTransport(
+            Endpoint("ssh", "box"), surroundings(env=os.environ, ssh__config=str(host.config))
+        )

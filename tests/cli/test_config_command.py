@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runctl.project.settings import SETTINGS
+from runctl.project.settings import SETTINGS, USERS_OWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,13 +96,13 @@ def test_set_knows_every_key_and_what_it_wrote_is_in_force(world: World) -> None
     values = {"number": "9", "bool": "true", "list": "a,b", "table": "A=1", "schema": "1", "text": "local"}
     for key, setting in SETTINGS.items():
         value = setting.choices[0] if setting.choices else values[setting.kind]
-        value = {"python": ">=3.11", "log.file": "x.log"}.get(key, value)
-        got = world.runctl("config", "set", key, value, "--project", cwd=project)
+        value = {"python": ">=3.11", "log.file": "x.log", "hosts": "lab=ssh://box"}.get(key, value)
+        where = "--user" if key in USERS_OWN else "--project"
+        got = world.runctl("config", "set", key, value, where, cwd=project)
         assert (got.code, got.out) == (0, ""), key
     listed = world.runctl("config", "show", "--json", cwd=project).json()
-    assert {row["key"]: row["origin"].partition(":")[0] for row in listed} == dict.fromkeys(
-        SETTINGS, ".runctl.toml"
-    )
+    origins = {row["key"]: row["origin"].partition(":")[0] for row in listed if row["key"] not in USERS_OWN}
+    assert origins == {key: ".runctl.toml" for key in SETTINGS if key not in USERS_OWN}
     assert world.runctl("config", "validate", cwd=project).code == 0
 
 

@@ -101,7 +101,7 @@ class WouldSync:
 
 
 def sync(rt: Runtime, target: str, *, cwd: Path | None = None) -> Synced:
-    """Bring the project around ``cwd`` to the machine ``target``: ``local``, or the id, name or run of one of ours.
+    """Bring the project around ``cwd`` to the machine ``target``: ``local``, an SSH host, or the id, name or run of one of ours.
 
     Safe to repeat: what is there is not sent again, and the machine has the old tree or the new one at any moment.
 
@@ -224,12 +224,16 @@ def machine_at(rt: Runtime, target: str) -> Place:
     Raises:
         UsageError: ``unknown-target``; ``machine-not-there`` for a provider whose machines have to be bought first.
     """
-    if target in registry.PROVIDERS:
+    name, address = registry.resolved(target, rt.config.table("hosts"))
+    if address or name in registry.PROVIDERS:
         provider = rt.provider(target, read_only=True)
         if provider.features.costs_money:
             raise known("sync-which-machine", target=target)
-        offer = provider.offers(Resources(), rt.cancel)[0]
-        endpoint = provider.endpoint(offer)
+        offers = provider.offers(Resources(), rt.cancel)
+        if len(offers) > 1:
+            hosts = ", ".join(offer.machine for offer in offers)
+            raise known("sync-which-machine", target=target, why=f"it is several: {hosts}")
+        endpoint = provider.endpoint(offers[0])
         if endpoint is None:
             raise known("machine-not-there", target=target)
         return Place(target, endpoint, provider.store())

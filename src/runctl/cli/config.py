@@ -145,12 +145,12 @@ def _short(value: Any) -> Any:
 
 
 def _setting(key: str) -> tuple[Setting, str]:
-    """The setting ``key`` names, and the variable for ``env.NAME``; raises ``config-key-unknown``."""
+    """The setting ``key`` names, and the name for ``env.NAME`` or ``hosts.NAME``; raises ``config-key-unknown``."""
     name, _, variable = key.partition(".")
     if key in SETTINGS:
         return SETTINGS[key], ""
-    if name == "env" and variable:
-        return SETTINGS["env"], variable
+    if variable and name in SETTINGS and SETTINGS[name].kind == "table":
+        return SETTINGS[name], variable
     near = nearest_key(key)
     if name in SECTIONS and not near:
         near = next(known_key for known_key in SETTINGS if known_key.startswith(f"{name}."))
@@ -167,9 +167,7 @@ def _set(args: argparse.Namespace, session: Session) -> int:
             value: Any = check(setting, {variable: args.value})[variable]
         else:
             value = from_text(setting, args.value)
-            layers.check_log_file(
-                setting.key, value, kind="user" if _wants_user(args, session) else "project"
-            )
+            layers.check_place(setting.key, value, kind="user" if _wants_user(args, session) else "project")
     except WrongValueError as error:
         raise known("config-value-wrong", key=args.key, problem=str(error)) from error
     path = _file_to_write(args, session)
@@ -268,7 +266,7 @@ def _target_problems(config: layers.Config) -> list[Problem]:
     from runctl.core.errors import UsageError  # noqa: PLC0415 - as above
 
     try:
-        registry.provider_class(config.text("target"))
+        registry.check_target(config.text("target"), config.table("hosts"))
     except UsageError as error:
         return [Problem(config.origin("target"), None, None, "target", f"{error.what}; {error.why}")]
     return []

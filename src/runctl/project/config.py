@@ -22,7 +22,7 @@ from runctl.project.config_file import (
     shown_path,
 )
 from runctl.project.places import user_config
-from runctl.project.settings import SETTINGS, Setting, WrongValueError, check, from_text, shown
+from runctl.project.settings import SETTINGS, USERS_OWN, Setting, WrongValueError, check, from_text, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -228,8 +228,8 @@ def _add_file(config: Config, path: Path, start: Path, *, kind: str) -> list[Pro
         setting = SETTINGS[key]
         try:
             right = check(setting, value)
-            if key == "log.file" and right:
-                right = _log_path(right, path.parent, kind)
+            if right:
+                right = _placed(key, right, path.parent, kind)
         except WrongValueError as error:
             problems.append(problem_at(opened, keys, _named(key, error)))
             continue
@@ -246,8 +246,7 @@ def _add_environment(config: Config, env: Mapping[str, str], start: Path) -> lis
             continue
         try:
             value = from_text(setting, text)
-            if key == "log.file":
-                value = _log_path(value, start, "env")
+            value = _placed(key, value, start, "env")
         except WrongValueError as error:
             problems.append(Problem(f"env {setting.env}", None, None, key, str(error)))
             continue
@@ -269,10 +268,21 @@ def unknown_variables(env: Mapping[str, str]) -> list[Problem]:
     return found
 
 
-def check_log_file(key: str, value: Any, *, kind: str) -> None:
-    """Whether ``log.file`` may have this value in a ``user`` or ``project`` file; raises ``WrongValueError``."""
-    if key == "log.file" and value:
-        _log_path(value, Path("/"), kind)
+def check_place(key: str, value: Any, *, kind: str) -> None:
+    """Whether ``key`` may have this value in a ``user`` or ``project`` file; raises ``WrongValueError``."""
+    if value:
+        _placed(key, value, Path("/"), kind)
+
+
+def _placed(key: str, value: Any, base: Path, kind: str) -> Any:
+    """The value of ``key`` as it is meant where it stands. A project's file may come with somebody else's code."""
+    if key == "log.file":
+        return _log_path(value, base, kind)
+    if key in USERS_OWN and kind == "project":
+        raise WrongValueError("may not stand in a project's file: set it in your own, with --user")
+    if key == "ssh.config":
+        return str(base / Path(value).expanduser())
+    return value
 
 
 def _log_path(value: str, base: Path, kind: str) -> str:

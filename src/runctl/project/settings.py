@@ -6,6 +6,9 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runctl.core import ssh_address
+from runctl.core.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -247,6 +250,21 @@ _ALL = (
         "--env-from",
     ),
     Setting(
+        "hosts",
+        "table",
+        {},
+        "Names for SSH hosts, to be used as targets. Several addresses with spaces between them are a pool: a run takes "
+        "one that is free.",
+        'hosts = { lab = "ssh://gpu1 ssh://me@gpu2:2222" }',
+    ),
+    Setting(
+        "ssh.config",
+        "text",
+        "",
+        "A file to use in place of ~/.ssh/config (as `ssh -F`). Not in a project's file: it can name programs to run.",
+        'config = "~/.ssh/config.work"',
+    ),
+    Setting(
         "aws.profile", "text", "", "The AWS profile; empty takes the usual chain.", 'profile = "research"'
     ),
     Setting(
@@ -368,6 +386,9 @@ _ALL = (
 
 SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _ALL}
 SECTIONS = tuple(sorted({key.partition(".")[0] for key in SETTINGS if "." in key}))
+USERS_OWN = (
+    "ssh.config",
+)  # may name programs to run: a project's file, which may be somebody else's, cannot set them
 
 # RUNCTL_ variables that are no settings: where runctl keeps its files, and what a script is told about its own run
 OTHER_VARIABLES = (
@@ -383,6 +404,7 @@ OTHER_VARIABLES = (
 )
 
 _VERSIONS = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)?\s*v?(\d+(?:\.\d+)*)(\.\*)?\s*\Z")  # one clause, PEP 440
+_HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -432,7 +454,8 @@ def check(setting: Setting, value: Any) -> Any:
     if setting.kind == "list" and isinstance(value, list | tuple):
         return _items(setting, value)
     if setting.kind == "table" and isinstance(value, dict):
-        return {name: _variable(name, item) for name, item in value.items()}
+        one = _host if setting.key == "hosts" else _variable
+        return {name: one(name, item) for name, item in value.items()}
     if _is_plain(setting, value):
         return _specifier(value) if setting.key == "python" else value
     raise _refuse(setting, value)
@@ -485,6 +508,20 @@ def _items(setting: Setting, value: list[Any] | tuple[Any, ...]) -> tuple[str, .
             if not _VARIABLE.match(name):
                 raise WrongValueError(f"{shown(name)} is no name of an environment variable")
     return tuple(value)
+
+
+def _host(name: str, value: Any) -> str:
+    """One name of ``hosts``: addresses with spaces between them."""
+    if not _HOST_NAME.match(name):
+        raise WrongValueError(f"{shown(name)} is no name for a host: letters, digits, '.', '-' and '_'")
+    if not isinstance(value, str) or not value.split():
+        raise WrongValueError(f'{name} needs an address, such as "ssh://me@host", not {shown(value)}')
+    for each in value.split():
+        try:
+            ssh_address.parse(each)
+        except UsageError as error:
+            raise WrongValueError(f"{name}: {error.what}; {error.why}") from error
+    return value
 
 
 def _variable(name: str, value: Any) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from runctl.core.errors import UsageError
 from runctl.project.config import Config, load, read, unknown_variables
-from runctl.project.settings import OTHER_VARIABLES, SETTINGS, as_toml, check, from_text
+from runctl.project.settings import OTHER_VARIABLES, SETTINGS, USERS_OWN, as_toml, check, from_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -249,15 +249,43 @@ def test_variables_that_mean_nothing_are_named_with_the_nearest(place: Place) ->
     ]
 
 
+@pytest.mark.parametrize("key", USERS_OWN)
+def test_what_may_name_programs_is_not_taken_from_a_project(place: Place, key: str) -> None:
+    section, _, name = key.rpartition(".")
+    place.write(f'[{section}]\n{name} = "evil"\n')
+    assert place.problems() == [
+        f'.runctl.toml:2:1: "{key}": may not stand in a project\'s file: set it in your own, with --user'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ('"ssh://-oProxyCommand=id"', "no address"),
+        ('""', "needs an address"),
+        ("3", "needs an address"),
+        ('"ssh://a ssh://b:0"', "there is no port 0"),
+    ],
+)
+def test_a_name_for_hosts_needs_addresses(place: Place, value: str, told: str) -> None:
+    place.write(f"[hosts]\nlab = {value}\n")
+    (problem,) = place.problems()
+    assert told in problem
+
+
 @pytest.mark.parametrize("key", list(SETTINGS))
 def test_every_example_in_the_table_is_valid_and_differs_in_nothing_but_its_setting(
     place: Place, key: str
 ) -> None:
     setting = SETTINGS[key]
     section = key.rpartition(".")[0]
-    place.write((f"[{section}]\n" if section else "") + setting.example + "\n")
+    text = (f"[{section}]\n" if section else "") + setting.example + "\n"
+    if key in USERS_OWN:
+        place.user.write_text(text)
+    else:
+        place.write(text)
     config = place.load()
-    assert config.origin(key).startswith(".runctl.toml:")
+    assert "toml:" in config.origin(key)
     assert all(config.origin(other) == "default" for other in SETTINGS if other != key)
 
 

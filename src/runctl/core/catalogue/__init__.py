@@ -18,6 +18,7 @@ from runctl.core.catalogue import (
     project,
     runs,
     sandbox,
+    ssh,
     ssm,
     stores,
     usage,
@@ -42,6 +43,7 @@ CATALOGUE: dict[str, Known] = {
         sandbox,
         aws,
         aws_account,
+        ssh,
         ssm,
         stores,
     )

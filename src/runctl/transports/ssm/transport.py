@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ from runctl.core.cancel import SLICE
 from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError, UnreachableError
 from runctl.core.events import Notice
+from runctl.transports import files
 from runctl.transports.ssm import facts, streams
 from runctl.transports.ssm.forward import carry, forward
 from runctl.transports.ssm.gateway import Gateway
@@ -21,21 +20,16 @@ from runctl.transports.ssm.spooled import Spooled
 from runctl.transports.ssm.terminal import shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path, PurePosixPath
 
     from runctl.core.cancel import CancelToken
     from runctl.core.model import Endpoint
     from runctl.core.ports import Completed, Surroundings, Terminal
 
-CHUNK = 1 << 20  # bytes of a file read at once
 REGISTER_SECONDS = 300.0  # after its launch an instance is waited for so long
 CONNECT_TRIES = 5  # of a session to an instance whose agent says that it is there
 PAUSE = 2.0  # seconds between two tries, at most
-
-# $1 the file, $2 its mode; complete or not at all
-_PUT = 'part="$1.partial-$$"; trap \'rm -f "$part"\' EXIT; cat > "$part" && chmod "$2" "$part" && mv "$part" "$1"'
-_GET = 'exec < "$1" && stat -L -c %a -- "$1" && exec cat'
 
 
 class SsmTransport:
@@ -111,33 +105,11 @@ class SsmTransport:
 
     def put(self, source: Path, target: PurePosixPath, cancel: CancelToken) -> None:
         """Copy one file there with its mode, complete or not at all. Raises as ``exec`` does, and ``file-not-copied``."""
-        mode = f"{os.stat(source).st_mode & 0o777:o}"
-        done = self.exec(["sh", "-c", _PUT, "sh", str(target), mode], stdin=_read(source), cancel=cancel)
-        self._check_copied(done, str(source))
+        files.put(self, source, target, self._instance, cancel)
 
     def get(self, source: PurePosixPath, target: Path, cancel: CancelToken) -> None:
         """Copy one file here with its mode, complete or not at all. Raises as ``exec`` does, and ``file-not-copied``."""
-        partial = f"{target}.partial-{os.getpid()}"
-        head = bytearray()
-        try:
-            with open(partial, "wb") as file:
-
-                def keep(chunk: bytes) -> None:
-                    if b"\n" in head:
-                        file.write(chunk)
-                        return
-                    head.extend(chunk)
-                    _, newline, body = bytes(head).partition(b"\n")
-                    if newline:
-                        file.write(body)
-
-                done = self.exec(["sh", "-c", _GET, "sh", str(source)], on_output=keep, cancel=cancel)
-            self._check_copied(done, str(source))
-            os.chmod(partial, int(bytes(head).partition(b"\n")[0], 8))
-            os.replace(partial, target)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
+        files.get(self, source, target, self._instance, cancel)
 
     def shell(self, terminal: Terminal, cancel: CancelToken) -> None:
         """The account's standard shell session. Raises as ``exec`` does, and ``needs-session``."""
@@ -194,11 +166,6 @@ class SsmTransport:
         if link is None:
             raise known("needs-session", wish=wish, instance=self._instance, detail=self._without)
         return link
-
-    def _check_copied(self, done: Completed, path: str) -> None:
-        if done.exit_code != 0:
-            told = done.stderr.decode(errors="replace").strip()[-500:] or f"exit status {done.exit_code}"
-            raise known("file-not-copied", path=path, machine=self._instance, detail=told)
 
     def close(self) -> None:
         """End the sessions and what still runs in them. Safe to repeat."""
@@ -280,9 +247,3 @@ class SsmTransport:
 
     def _say(self, level: str, text: str) -> None:
         self._surroundings.emit(Notice(level, text))
-
-
-def _read(source: Path) -> Iterator[bytes]:
-    with open(source, "rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
