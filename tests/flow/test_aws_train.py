@@ -182,7 +182,9 @@ def test_a_kept_plan_is_done_exactly_or_not_at_all(user: World, project: Path) -
     words = ("plan", "training/train.py", "--spot", "-o", str(kept), "--", "3", "0")
     planned = user.runctl(*words, cwd=project)
     assert planned.code == 0, planned.err
-    name = json.loads(kept.read_text())["plan"]["name"]
+    plan = json.loads(kept.read_text())["plan"]
+    name = plan["name"]
+    assert "ec2:RunInstances" in {call for each in plan["actions"] for call in each["calls"]}
     got = user.runctl("apply", str(kept), timeout=110)
     assert got.code == 0, got.err
     assert got.out.endswith("done in 1\n")

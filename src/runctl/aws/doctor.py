@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,10 @@ def _permissions(account: Account, offers: Sequence[Offer], cancel: CancelToken)
         user=account.calls.identity(cancel).user,
     )
     names = account.names(cancel)
-    return permissions(account.calls, names, needs(names, use), cancel)
+    wanted = needs(names, use)
+    found = permissions(account.calls, names, wanted, cancel)
+    asked = [(each.what_for, list(each.actions)) for each in wanted]
+    return replace(found, facts={**found.facts, "actions": asked})
 
 
 def _s3(account: Account) -> Callable[[CancelToken], Check]:

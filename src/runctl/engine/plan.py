@@ -85,6 +85,9 @@ class Plan:
     secret_variables: tuple[str, ...] = ()  # names among them whose values are never written anywhere
     resume_from: str | Mapping[str, str] | None = None  # a path on the machine, or {"store": key}
     warnings: tuple[str, ...] = ()
+    actions: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # what for, and the calls of the provider's API it takes
     told: tuple[Event, ...] = field(repr=False, default=())  # what happened while it was made, for the record
 
     @property

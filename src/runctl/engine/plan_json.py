@@ -66,6 +66,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "grace_seconds": plan.spec.limits.grace_seconds,
         "writes": [line.what for line in lines(plan) if line.symbol == "+"],
         "warnings": list(plan.warnings),
+        "actions": [{"what_for": purpose, "calls": list(calls)} for purpose, calls in plan.actions],
     }
 
 

@@ -22,7 +22,7 @@ _SAME = ("machine_type", "region", "spot", "price_per_hour")
 class PlanLine:
     """One thing apply does or that matters to it.
 
-    ``symbol``: ``+`` create or write, ``>`` send, ``=`` reuse, ``%`` command, ``$`` price, ``-`` left out, ``!`` warning.
+    ``symbol``: ``+`` create or write, ``>`` send, ``=`` reuse, ``%`` command, ``$`` price, ``-`` left out, ``!`` warning, ``@`` calls of the provider's API.
     """
 
     symbol: str
@@ -55,6 +55,12 @@ def lines(plan: Plan) -> tuple[PlanLine, ...]:
         grace = f"then TERM, {plan.spec.limits.grace_seconds:g} s grace, KILL"
         out.append(PlanLine("!", f"ends after {plan.spec.limits.max_hours:g} h at the latest", grace))
     out += [PlanLine("!", warning) for warning in plan.warnings]
+    if plan.actions:
+        calls = {call for _, some in plan.actions for call in some}
+        out.append(
+            PlanLine("@", count(len(calls), "actions"), f"for: {', '.join(p for p, _ in plan.actions)}")
+        )
+        out += [PlanLine("@", f"  {', '.join(some)}", purpose) for purpose, some in plan.actions]
     return tuple(out)
 
 

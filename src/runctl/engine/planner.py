@@ -97,6 +97,9 @@ class Planner:
                 *self._warnings(project, facts),
                 *(each.what for each in checks if each.state == "warn"),
             ),
+            actions=tuple(
+                (purpose, tuple(calls)) for each in checks for purpose, calls in each.facts.get("actions", ())
+            ),
         )
 
     def offers(self, spec: RunSpec) -> tuple[Offer, ...]:

@@ -19,6 +19,7 @@ _SECTIONS = (
     ("+", "Creates", "good"),
     ("%", "Runs", ""),
     ("$", "Costs", ""),
+    ("@", "Asks the provider for", ""),
     ("!", "Mind", "warn"),
 )
 CHANGES = (  # of a plan that changes an account
@@ -35,7 +36,7 @@ class Line(Protocol):
 
     @property
     def symbol(self) -> str:
-        """``+`` create, ``>`` send, ``=`` reuse, ``%`` command, ``$`` price, ``-`` left out, ``!`` warning."""
+        """``+`` create, ``>`` send, ``=`` reuse, ``%`` command, ``$`` price, ``-`` left out, ``!`` warning, ``@`` calls."""
 
     @property
     def what(self) -> str:
@@ -72,7 +73,9 @@ def render(
 def _section(lines: Sequence[Line], *, width: int, verbose: bool, style: Style, look: str) -> list[str]:
     symbol = lines[0].symbol
     shown, hidden = list(lines), 0
-    if not verbose and symbol in ">-":
+    if not verbose and symbol == "@":
+        shown = shown[:1]  # a number says enough to most; who grants rights wants them all
+    elif not verbose and symbol in ">-":
         keep = FEW + sum(not line.what.startswith("  ") for line in lines if symbol == ">")
         shown, hidden = list(lines[:keep]), max(0, len(lines) - keep)
     widths = [text.cells(text.safe(line.what)) for line in shown]
