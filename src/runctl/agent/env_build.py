@@ -15,7 +15,7 @@ from runctl.agent.masking import mask
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from runctl.agent.env_recipe import Recipe
@@ -46,7 +46,9 @@ class Builder:
         lock: int,
         cancelled: Callable[[], bool],
         retry_after: Sequence[float] = RETRY_AFTER,
+        more: Mapping[str, Any] = {},
     ) -> None:
+        """``more`` goes into the environment's marker."""
         self.recipe = recipe
         self.place = recipe.place
         self.story = story
@@ -54,6 +56,8 @@ class Builder:
         self._lock = lock
         self._cancelled = cancelled
         self._retry_after = retry_after
+        self._more = more
+        self._began = time.monotonic()
         self._cwd = os.path.dirname(os.path.join(code, recipe.main))
         self._env = self._variables()
         self._raw = False  # whether the pip in use prints raw progress
@@ -98,14 +102,13 @@ class Builder:
 
     def install(self) -> None:
         """Install everything; raises ``AgentFailure`` with the installer's reason, ``cancelled`` when asked to stop."""
-        began = time.monotonic()
         argv = self.recipe.install_command(self._code)
         if argv and self.recipe.installer == "pip":
             argv = self.recipe.install_command(self._code, pip=self._pip())
         if argv:
             self._run(argv, installer=self.recipe.installer)
         self.story.flush()
-        self._finish(time.monotonic() - began)
+        self._finish(time.monotonic() - self._began)
 
     def fail(self, failure: AgentFailure) -> None:
         """Tell the gate why: an import that waits ends with the installer's reason."""
@@ -227,16 +230,12 @@ class Builder:
         _unlink(os.path.join(self.place.site_packages(), GATE_PTH))
         _unlink(self.place.requirements)
         _unlink(self.place.pip_log)
-        record = {
-            "v": 1,
-            "key": self.place.key,
-            "python": self.recipe.interpreter.text,
-            "base": self.recipe.interpreter.path,
-            "installer": self.recipe.installer,
-            "packages": self.story.progress.installed,
-            "seconds": round(seconds, 3),
-            "created_at": time.time(),
-        }
+        record = self.recipe.record(
+            installer=self.recipe.installer,
+            packages=self.story.progress.installed,
+            seconds=seconds,
+            **self._more,
+        )
         write_json(self.place.marker, record)
         _unlink(self.place.state)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 
 from runctl.agent import pip_settings, pythons
 
@@ -66,6 +67,24 @@ class Recipe:
     def main(self) -> str:
         """The file that decides, as a project path."""
         return str(self.request["files"][0])
+
+    def record(self, *, installer: str, packages: int, seconds: float, **more: Any) -> dict[str, Any]:
+        """What the marker of a complete environment says. ``seconds``: what building it took, wherever that was."""
+        return {
+            "v": 1,
+            "key": self.place.key,
+            "request": self.request["digest"],
+            "source": self.main,
+            "python": self.interpreter.text,
+            "platform": platform(),
+            "libc": libc(),
+            "base": self.interpreter.path,
+            "installer": installer,
+            "packages": packages,
+            "seconds": round(seconds, 3),
+            "created_at": time.time(),
+            **more,
+        }
 
     def commands(self, code: str) -> list[list[str]]:
         """Every command a build runs, in order, for a plan."""
@@ -143,13 +162,12 @@ def env_key(request: dict[str, Any], interpreter: pythons.Interpreter) -> str:
 
     Short, because the first line of every console script holds the path and kernels cut it at 127 or 255 bytes.
     """
-    system = os.uname()
     parts = (
         "runctl-env-1",
         interpreter.implementation,
         interpreter.text,
-        "%s-%s" % (system.sysname, system.machine),
-        _libc(),
+        platform(),
+        libc(),
         str(request["kind"]),
         str(request["digest"]),
     )
@@ -196,7 +214,14 @@ def _flatten(code: str, path: str, skip: dict[str, list[int]]) -> list[str]:
     return out
 
 
-def _libc() -> str:
+def platform() -> str:
+    """System and processor, as ``Linux-x86_64``."""
+    system = os.uname()
+    return "%s-%s" % (system.sysname, system.machine)
+
+
+def libc() -> str:
+    """The C library and its version."""
     try:
         return os.confstr("CS_GNU_LIBC_VERSION") or "libc"
     except (ValueError, OSError):

@@ -17,7 +17,7 @@ from runctl.agent.home import make_folder, read_json, remove_tree
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from runctl.agent.env_recipe import Recipe
@@ -88,8 +88,11 @@ def ensure(
     mode: str = "wait",
     stall_after: float = STALL_AFTER,
     retry_after: tuple[float, ...] | None = None,
+    store: Mapping[str, Any] | None = None,
 ) -> Environment:
-    """The environment ``request`` asks for, built unless it is there. Emits the events of step ``environment``.
+    """The environment ``request`` asks for: the one that is there, else the store's, else built.
+
+    Emits the events of step ``environment``. One from the store is complete when this returns, in every mode.
 
     Args:
         request: an EnvRequest; None, or mode ``skip``: the machine's own Python, nothing is installed, no event.
@@ -101,6 +104,7 @@ def ensure(
             wait; ``Environment.wait`` ends with the installation (on a thread of this process).
         stall_after: seconds of an installer's silence before a notice.
         retry_after: seconds before each further attempt after a failure of the network.
+        store: a ``StoreAccess`` that may hold it.
 
     Raises AgentFailure: ``cancelled``, or why it cannot be built. Safe to repeat, in any number of processes.
     """
@@ -108,7 +112,9 @@ def ensure(
         bare = Environment(pythons.machine_python(), "", {})
         bare.end()
         return bare
-    work = _Work(home, code, journal, cancelled, stall_after=stall_after, retry_after=retry_after)
+    work = _Work(
+        home, code, journal, cancelled, stall_after=stall_after, retry_after=retry_after, store=store
+    )
     return work.ensure(request, background=mode == "background")
 
 
@@ -116,6 +122,14 @@ def is_complete(place: env_recipe.Place) -> bool:
     """Whether the environment may be used: marked, and the Python it was made from is still there."""
     found = read_json(place.marker)
     return found is not None and found.get("key") == place.key and os.path.exists(place.python)
+
+
+def _used(place: env_recipe.Place) -> None:
+    """Note that it was of use now, for who removes what nobody uses."""
+    try:
+        os.utime(place.marker)
+    except OSError:
+        pass  # somebody else's, or removed a moment ago: then the script's start says so
 
 
 class _Work:
@@ -130,6 +144,7 @@ class _Work:
         *,
         stall_after: float,
         retry_after: tuple[float, ...] | None,
+        store: Mapping[str, Any] | None,
     ) -> None:
         self._home = os.path.abspath(home)
         self._code = os.path.abspath(code)
@@ -137,6 +152,7 @@ class _Work:
         self._cancelled = cancelled
         self._stall_after = stall_after
         self._retry_after = retry_after
+        self._store = store
         self._began = time.monotonic()
 
     def ensure(self, request: dict[str, Any], *, background: bool) -> Environment:
@@ -149,18 +165,42 @@ class _Work:
                 make_folder(recipe.place.envs)
                 lock = self._take(recipe)
             if is_complete(recipe.place):
+                _used(recipe.place)
                 self._release(lock)
                 self._finished("cached: Python %s" % recipe.interpreter.text, skipped=True)
                 environment.end()
                 return environment
-            self._build(recipe, lock, environment, background=background)
+            more = self._restored(recipe, lock, environment)
+            if not environment.complete:
+                self._build(recipe, lock, environment, background=background, more=more)
         except BaseException as error:
             if lock >= 0:
                 self._release(lock)
             raise self._failed(error) from None
         return environment
 
-    def _build(self, recipe: Recipe, lock: int, environment: Environment, *, background: bool) -> None:
+    def _restored(self, recipe: Recipe, lock: int, environment: Environment) -> dict[str, Any]:
+        """Take it from the store if that works: the environment is complete then. Else what a build has to note."""
+        if self._store is None:
+            return {}
+        from runctl.agent import env_levels  # noqa: PLC0415 - a cached environment does not need them
+
+        source = env_levels.FromStore(recipe, self._store, journal=self._journal, cancelled=self._cancelled)
+        if source.bring():
+            self._release(lock)
+            self._finished(source.summary)
+            environment.end()
+        return source.more
+
+    def _build(
+        self,
+        recipe: Recipe,
+        lock: int,
+        environment: Environment,
+        *,
+        background: bool,
+        more: Mapping[str, Any],
+    ) -> None:
         from runctl.agent import env_build, env_story  # noqa: PLC0415 - a cached environment does not need them
 
         story = env_story.Story(recipe.place, self._journal, stall_after=self._stall_after)
@@ -171,6 +211,7 @@ class _Work:
             lock=lock,
             cancelled=self._cancelled,
             retry_after=env_build.RETRY_AFTER if self._retry_after is None else self._retry_after,
+            more=more,
         )
         try:
             builder.bare()

@@ -14,6 +14,7 @@ import time
 
 from runctl.agent import guard, lease, lock, status
 from runctl.agent.boot import Boot
+from runctl.agent.depositing import Depositing
 from runctl.agent.duty import Duty
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import Home, RunFolder, write_json
@@ -121,6 +122,14 @@ class Keeper:
             progress=self._progressed,
             ended=lambda: self._state == "ended",
         )
+        self._depositing = Depositing(
+            store,
+            run=self._run,
+            home=self._home,
+            journal=self._journal,
+            progress=self._progressed,
+            leaves=lambda: self._orders.stopping is not None or self._orders.notice is not None,
+        )
         self._reports = Duty("report", self._report)
         self._saves = Duty("save", self._saving.step)
         self._duties = [self._reports, *self._orders.duties()]
@@ -182,7 +191,9 @@ class Keeper:
     def _keep(self) -> None:
         """Until the run has ended and all of it is in the store, or there is no hope for that."""
         self._saves.start()
-        self._duties.append(self._saves)
+        deposits = Duty("environment", self._depositing.step)
+        deposits.start()
+        self._duties += [self._saves, deposits]
         _stay_alive()
         while True:
             now = self._status()
@@ -192,7 +203,7 @@ class Keeper:
             self._phase = "saving" if self._state == "ended" else "running"
             idle = time.monotonic() - self._progress_at
             hopeful = self._state != "ended" or idle < self._lease
-            if self._saving.over and self._reporting.said_end:
+            if self._saving.over and self._reporting.said_end and not self._depositing.patient():
                 return
             if not hopeful and not self._lease and idle > HOPELESS:
                 return

@@ -180,6 +180,7 @@ class Preparation:
             journal=self._journal,
             cancelled=self._cancelled,
             mode=self._request.get("deps", "wait"),
+            store=self._request.get("store"),
         )
 
     def _assemble(self) -> bool:

@@ -77,22 +77,27 @@ class Machine:
         )
 
     def start(
-        self, request: dict[str, Any], *, journal: str = "events.jsonl", prefix: tuple[str, ...] = ()
+        self,
+        request: dict[str, Any],
+        *,
+        journal: str = "events.jsonl",
+        prefix: tuple[str, ...] = (),
+        store: dict[str, Any] | None = None,
     ) -> Any:
         """The same in a process of its own, which prints the outcome as one JSON line."""
         program = (
             f"import sys, json; sys.path.insert(0, {str(SOURCE)!r})\n"
             "from runctl.agent import environment\n"
             "from runctl.agent.journal import Journal\n"
-            "request, home, code, journal = json.loads(sys.argv[1])\n"
+            "request, home, code, journal, store = json.loads(sys.argv[1])\n"
             "try:\n"
             "    found = environment.ensure(request, home=home, code=code, journal=Journal(journal, 'r'),\n"
-            "                               cancelled=lambda: False, retry_after=())\n"
+            "                               cancelled=lambda: False, retry_after=(), store=store)\n"
             "    print(json.dumps({'python': found.python}))\n"
             "except environment.AgentFailure as failure:\n"
             "    print(json.dumps(failure.to_json()))\n"
         )
-        argument = json.dumps([request, str(self.home), str(self.code), str(self.root / journal)])
+        argument = json.dumps([request, str(self.home), str(self.code), str(self.root / journal), store])
         return subprocess.Popen(
             [*prefix, sys.executable, "-c", program, argument],
             stdout=subprocess.PIPE,
