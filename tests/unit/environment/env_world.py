@@ -67,7 +67,7 @@ class World:
         place = Place(str(machine.home), key)
         return env_deposit.deposit(place, self.store, home=str(machine.home), **more)
 
-    def built(self, name: str, *lines: str, installer: str = "pip") -> tuple[Machine, str]:
+    def built(self, name: str, *lines: str, installer: str = "uv") -> tuple[Machine, str]:
         machine = self.machine(name)
         found = machine.ensure(machine.request(*lines, installer=installer))
         return machine, found.key

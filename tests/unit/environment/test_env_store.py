@@ -59,7 +59,7 @@ def test_what_was_moved_is_listed_truly_and_nothing_names_the_old_place(world) -
     first, key = world.built("first", *LINES)
     world.deposit(first, key)
     second = world.machine("second")
-    second.ensure(second.request(*LINES, installer="pip"), store=world.access)
+    second.ensure(second.request(*LINES), store=world.access)
     folder = second.home / "envs" / key
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink() and path.suffix != ".pyc":
@@ -85,7 +85,7 @@ def test_the_same_home_and_another_base_python_is_named_in_its_settings(world) -
     folder = first.home / "envs" / key
     before = (folder / "pyvenv.cfg").read_text()
     (folder / ".runctl.json").unlink()
-    found = first.ensure(first.request("alpha", installer="pip"), store=world.access)
+    found = first.ensure(first.request("alpha"), store=world.access)
     assert "restored" in first.events("step.finished")[-1]["summary"]
     assert first.run(found, "import alpha").returncode == 0
     home = next(line for line in before.splitlines() if line.startswith("home"))
@@ -98,7 +98,7 @@ def test_a_large_file_is_put_together_from_several_parts(world, monkeypatch) -> 
     world.deposit(first, key)
     assert len(world.parts(key)) >= 4
     second = world.machine("second")
-    found = second.ensure(second.request("big", installer="pip"), store=world.access)
+    found = second.ensure(second.request("big"), store=world.access)
     assert next((second.home / "envs" / key).glob("lib/*/site-packages/big/data.bin")).read_bytes() == LARGE
     assert second.run(found, "import big").returncode == 0
 
@@ -114,7 +114,7 @@ def test_checks_are_what_worked_where_it_was_built_and_a_crash_is_a_failure(worl
     assert ["entry", "tool:main"] in checks
     assert ["import", "never"] not in checks
     second = world.machine("second")
-    found = second.ensure(second.request("crash", installer="pip"))
+    found = second.ensure(second.request("crash"))
     said = second.run(found, "import sys; print(*sys.version_info[:3])").stdout
     version = tuple(map(int, said.split()))
     folder = str(second.home / "envs" / found.key)
@@ -131,7 +131,7 @@ def test_building_is_chosen_where_it_was_faster_so_far(world) -> None:
 
     def summary(name: str) -> str:
         machine = world.machine(name)
-        machine.ensure(machine.request("alpha", installer="pip"), store=world.access)
+        machine.ensure(machine.request("alpha"), store=world.access)
         return str(machine.events("step.finished")[0]["summary"]) + machine.notices()
 
     assert "restored" in summary("second")  # one figure is not enough
@@ -148,7 +148,7 @@ def test_in_the_background_a_stored_environment_is_complete_at_once(world) -> No
     first, key = world.built("first", "alpha")
     world.deposit(first, key)
     second = world.machine("second")
-    found = second.ensure(second.request("alpha", installer="pip"), store=world.access, mode="background")
+    found = second.ensure(second.request("alpha"), store=world.access, mode="background")
     assert found.complete
     assert second.run(found, "import alpha").returncode == 0
 

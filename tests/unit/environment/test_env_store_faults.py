@@ -85,7 +85,7 @@ def test_a_damaged_archive_is_said_rebuilt_and_replaced(damage, says, world) -> 
     world.deposit(first, key)
     damage(world, key)
     second = world.machine("second")
-    found = second.ensure(second.request(*LINES, installer="pip"), store=world.access)
+    found = second.ensure(second.request(*LINES), store=world.access)
     assert says in second.notices()
     assert "building it" in second.notices()
     assert second.run(found, "import alpha, big, fast._heapq").returncode == 0
@@ -95,7 +95,7 @@ def test_a_damaged_archive_is_said_rebuilt_and_replaced(damage, says, world) -> 
 
     assert world.deposit(second, key) is not None  # what was damaged is replaced by who built it anew
     third = world.machine("third")
-    third.ensure(third.request(*LINES, installer="pip"), store=world.access)
+    third.ensure(third.request(*LINES), store=world.access)
     assert "restored" in third.events("step.finished")[0]["summary"]
     assert world.deposit(second, key) is None  # and is not replaced again
 
@@ -113,7 +113,7 @@ def test_what_does_not_work_here_is_built(more, says, world) -> None:
     world.deposit(first, key)
     changed(world, key, **more)
     second = world.machine("second")
-    found = second.ensure(second.request("alpha", installer="pip"), store=world.access)
+    found = second.ensure(second.request("alpha"), store=world.access)
     assert says in second.notices()
     assert second.run(found, "import alpha").returncode == 0
     assert world.deposit(second, key) is None  # it may work elsewhere: it stays as it is
@@ -127,7 +127,7 @@ def test_killed_half_way_nothing_of_it_is_used(world) -> None:
     part.unlink()
     os.mkfifo(part)  # whoever opens it waits: the download never ends
     second = world.machine("second")
-    request = second.request(*LINES, installer="pip")
+    request = second.request(*LINES)
     process = second.start(request, store=world.access)
     until(lambda: second.events("step.progress"))
     until((second.home / "envs" / key).is_dir)
@@ -154,7 +154,7 @@ def test_cancelled_half_way_it_ends_at_once(world, monkeypatch) -> None:
         return len(asked) > 4
 
     with pytest.raises(AgentFailure) as caught:
-        second.ensure(second.request("big", installer="pip"), store=world.access, cancelled=cancelled)
+        second.ensure(second.request("big"), store=world.access, cancelled=cancelled)
     assert caught.value.code == "cancelled"
     assert second.complete() == []
 
@@ -167,7 +167,7 @@ def test_a_full_disk_is_named(world) -> None:
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this machine does not allow new mount name spaces")
     mount = f'mount -t tmpfs -o size=2m tmpfs {second.home} && exec "$@"'
-    request = second.request("big", installer="pip")
+    request = second.request("big")
 
     def said() -> dict[str, Any]:
         process = second.start(request, store=world.access, prefix=("unshare", "-m", "sh", "-c", mount, "sh"))
@@ -190,6 +190,7 @@ def test_a_download_that_is_cut_goes_on_or_is_given_up_for_a_build(
     world.deposit(first, key)
     with s3_in(world.root / "s3") as box:
         s3 = box.client()
+        s3.create_bucket(Bucket=box.bucket)
         for path in (path for path in world.folder.rglob("*") if path.is_file()):
             s3.upload_file(str(path), box.bucket, "runctl/" + str(path.relative_to(world.folder)))
         line = Line(urlsplit(box.server.url).port or 0)
@@ -209,7 +210,7 @@ def test_a_download_that_is_cut_goes_on_or_is_given_up_for_a_build(
                 line.cut(away=away)
             return False
 
-        found = second.ensure(second.request("big", installer="pip"), store=access, cancelled=cancelled)
+        found = second.ensure(second.request("big"), store=access, cancelled=cancelled)
         assert len(asked) > 20
         assert second.run(found, "import big").returncode == 0
         assert ("restored" in second.events("step.finished")[0]["summary"]) is restored
@@ -240,7 +241,7 @@ def test_of_two_machines_that_store_at_once_one_is_first_and_it_can_be_restored(
         thread.join(60)
     assert sorted(answer is None for answer in answers) == [False, True]
     third = world.machine("third")
-    found = third.ensure(third.request(*LINES, installer="pip"), store=world.access)
+    found = third.ensure(third.request(*LINES), store=world.access)
     assert "restored" in third.events("step.finished")[0]["summary"]
     assert third.run(found, "import alpha, big").returncode == 0
 
@@ -264,7 +265,7 @@ def test_storing_that_was_killed_is_no_environment_and_its_parts_are_used_again(
     assert kept
     assert there / "manifest.json" not in kept
     second = world.machine("second")
-    second.ensure(second.request("big", installer="pip"), store=world.access)
+    second.ensure(second.request("big"), store=world.access)
     assert "restored" not in second.events("step.finished")[0]["summary"]
     assert world.deposit(first, key) is not None
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
