@@ -100,8 +100,8 @@ class FromStore:
 
 
 def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
             return "%.3g %s" % (count, unit)
-        count /= 1024
-    return "%.1f GiB" % count
+        count /= 1000
+    return "%.1f GB" % count

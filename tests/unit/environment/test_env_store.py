@@ -132,7 +132,7 @@ def test_building_is_chosen_where_it_was_faster_so_far(world) -> None:
     def summary(name: str) -> str:
         machine = world.machine(name)
         machine.ensure(machine.request("alpha"), store=world.access)
-        return str(machine.events("step.finished")[0]["summary"]) + machine.notices()
+        return f"{machine.events('step.finished')[0]['summary']} {machine.notices()}"
 
     assert "restored" in summary("second")  # one figure is not enough
     env_object.add_time(world.store, key, "restore", 500)
@@ -169,7 +169,8 @@ def test_a_long_first_line_goes_through_sh() -> None:
 
 
 def site_of(machine: Machine, key: str) -> Path:
-    return next((machine.home / "envs" / key).glob("lib/*/site-packages"))
+    found: Path = next((machine.home / "envs" / key).glob("lib/*/site-packages"))
+    return found
 
 
 def put(path: Path, text: str, when: float = 1) -> None:
