@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import contextmanager
 
 from runctl.agent import tree
 from runctl.agent.failure import AgentFailure
@@ -10,7 +12,7 @@ from runctl.agent.worktree_manifest import Manifest, place_of, row_of, says
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from runctl.agent.home import Home
@@ -38,6 +40,9 @@ class Building:
         self._folders = set() if kept is None else kept.folders()
         self._other: Manifest | None = None
         self._other_place = ""
+        self._waiting: dict[str, list[Entry]] = {}  # files that are not made yet, by their content
+        self._last: list[Entry] = []  # links and empty folders
+        self._lock = threading.Lock()
         self.rows: dict[str, Row] = {}
         self.written = 0
 
@@ -45,12 +50,8 @@ class Building:
         """Another tree whose files may be shared: what is the same there is linked, not copied."""
         self._other, self._other_place = manifest, place
 
-    def make(self, entries: list[Entry]) -> None:
-        """Make it hold ``entries``.
-
-        Raises:
-            AgentFailure: ``blob-missing``, ``blob-corrupt``; ``tree-unsafe`` where two names are one on this machine.
-        """
+    def begin(self, entries: list[Entry]) -> None:
+        """Take away what is not in ``entries`` and make their folders; what is the same stays."""
         wanted = {entry["path"]: entry for entry in entries}
         stays = {path for path, row in self._before.items() if path in wanted and says(wanted[path], row)}
         folders = _folders(entries)
@@ -59,10 +60,29 @@ class Building:
             self._folder(folder)
         for path in stays:
             self.rows[path] = self._before[path]
-        new = [entry for path, entry in wanted.items() if path not in stays]
-        for entry in sorted(
-            new, key=lambda entry: entry["type"] == "link"
-        ):  # links last: nothing goes through one
+        for path, entry in wanted.items():
+            if path in stays:
+                continue
+            if entry["type"] == "file":
+                self._waiting.setdefault(entry["digest"], []).append(entry)
+            else:
+                self._last.append(entry)
+
+    def content(self, digest: str, data: bytes) -> None:
+        """Make the files with that content, which has just come. Safe from several threads."""
+        for entry in self._waiting.pop(digest, ()):
+            self._write(entry, data)
+
+    def finish(self) -> None:
+        """Make what is left, out of blobs and of the other tree; links last: nothing goes through one.
+
+        Raises:
+            AgentFailure: ``blob-missing``, ``blob-corrupt``; ``tree-unsafe`` where two names are one on this machine.
+        """
+        for entries in self._waiting.values():
+            for entry in entries:
+                self._make(entry)
+        for entry in self._last:
             self._make(entry)
 
     def _remove(self, stays: set[str], folders: set[str]) -> None:
@@ -92,17 +112,31 @@ class Building:
 
     def _make(self, entry: Entry) -> None:
         place = place_of(self._place, entry["path"])
-        if entry["type"] != "dir" and not self._shared(entry, place):
+        if entry["type"] == "file" and not self._shared(entry, place):
             self.written += 1
-            try:
-                if entry["type"] == "link":
-                    os.symlink(tree.encoded(entry["target"]), place)
-                else:
-                    tree.copy(entry, place, self._home)
-            except FileExistsError as error:  # a file system that ignores case
-                detail = "another entry has the same name on this machine"
-                raise AgentFailure("tree-unsafe", path=entry["path"], detail=detail) from error
+            with _one_name(entry):
+                tree.copy(entry, place, self._home)
+        elif entry["type"] == "link":
+            self.written += 1
+            with _one_name(entry):
+                os.symlink(tree.encoded(entry["target"]), place)
         self.rows[entry["path"]] = row_of(entry, os.lstat(place))
+
+    def _write(self, entry: Entry, data: bytes) -> None:
+        mode = 0o755 if entry.get("exec") else 0o644
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with _one_name(entry):
+            fd = os.open(place_of(self._place, entry["path"]), flags, mode)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fchmod(fd, mode)
+            self.rows[entry["path"]] = row_of(entry, os.fstat(fd))
+        finally:
+            os.close(fd)
+        with self._lock:
+            self.written += 1
 
     def _shared(self, entry: Entry, place: bytes) -> bool:
         """Link the file of the other tree that has the content; it is verified by its state."""
@@ -118,6 +152,16 @@ class Building:
         except OSError:
             return False
         return True
+
+
+@contextmanager
+def _one_name(entry: Entry) -> Iterator[None]:
+    """Say so when two names are one on a file system that ignores case."""
+    try:
+        yield
+    except FileExistsError as error:
+        detail = "another entry has the same name on this machine"
+        raise AgentFailure("tree-unsafe", path=entry["path"], detail=detail) from error
 
 
 def _folders(entries: list[Entry]) -> set[str]:

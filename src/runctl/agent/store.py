@@ -62,9 +62,9 @@ def open_store(
     kind = access.get("kind")
     if kind == "s3":
         from runctl.agent.credentials import Credentials  # noqa: PLC0415 - what is not used is not compiled
-        from runctl.agent.s3_store import S3Store  # noqa: PLC0415
+        from runctl.s3.objects import Objects  # noqa: PLC0415
 
-        return S3Store(
+        return Objects(
             str(access["bucket"]),
             str(access.get("prefix") or ""),
             str(access.get("region") or ""),

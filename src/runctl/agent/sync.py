@@ -18,6 +18,7 @@ from runctl.agent.home import RUN, make_folder
 from runctl.agent.placing import Placing
 from runctl.agent.tree_object import Block
 from runctl.agent.worktree import Worktree
+from runctl.agent.zstd import decompressor
 from runctl.s3.crew import together
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
@@ -49,7 +50,7 @@ def sync(request: dict[str, Any], source: wire.Input, *, home: Home) -> dict[str
     held = lock.take(worktree.lock, seconds=LOCK_SECONDS)
     try:
         has = worktree.has()
-        wire.reply({"has": has, "path": worktree.current})
+        wire.reply({"has": has, "path": worktree.current, "zstd": decompressor() is not None})
         talk = _Conversation(source, request.get("store"), worktree, home, has)
         try:
             return talk.go()
@@ -104,11 +105,13 @@ class _Conversation:
             self.content = placing.content
             if told["ask"]:
                 wire.reply({"lacking": sorted(placing.lacking())})
+            building = self._worktree.begin(entries, told["tree"])
+            placing.arrived = building.content  # files are made while the next ones are on their way
             together(self._jobs(placing), workers=WORKERS)
             if not self._ended:
                 raise AgentFailure("transfer-truncated", expected_bytes=placing.content, got_bytes=0)
             placing.finish()
-        written = self._worktree.update(entries, told["tree"])
+        written = self._worktree.finish(building, told["tree"])
         return {
             "tree": told["tree"],
             "written": written,

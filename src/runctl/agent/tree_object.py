@@ -120,6 +120,8 @@ def unpacked(block: bytes) -> list[bytes]:
     method, body = block[:1], block[1:]
     if method == b"Z":
         body = _inflated(body, BLOCK_LIMIT)
+    elif method == b"S":
+        body = _of_zstd(body)
     elif method != b"R":
         raise ValueError("a block of unknown kind %r" % method)
     line = body[: body.index(b"\n")]
@@ -131,6 +133,15 @@ def unpacked(block: bytes) -> list[bytes]:
             raise ValueError("a block ends early")
         at += size
     return found
+
+
+def _of_zstd(data: bytes) -> bytes:
+    from runctl.agent.zstd import decompressor  # noqa: PLC0415 - only what was said to be known here is sent
+
+    decompress = decompressor()
+    if decompress is None:
+        raise AgentFailure("zstd-missing")
+    return decompress(data, BLOCK_LIMIT)
 
 
 def _inflated(data: bytes, limit: int) -> bytes:

@@ -61,17 +61,27 @@ class Worktree:
         Raises:
             AgentFailure: ``tree-unsafe``, ``tree-digest``, ``blob-missing``, ``blob-corrupt``. The old tree stays.
         """
+        return self.finish(self.begin(entries, digest), digest)
+
+    def begin(self, entries: list[Entry], digest: str) -> Building:
+        """Begin a version; contents that arrive may be given to it. Raises as ``update``."""
         tree.check(entries)
         found = tree.digest_of(entries)
         if found != digest:
             raise AgentFailure("tree-digest", expected=digest, found=found)
         old = self._name()
-        new = NAMES[old == NAMES[0]]
-        kept = self._reusable(new, old)
-        building = Building(self._place(new), kept, home=self._home, aside=self._aside)
+        new = _other(old)
+        building = Building(self._place(new), self._reusable(new, old), home=self._home, aside=self._aside)
         if old:
             building.others(self._place(old), self._manifest(old))
-        building.make(entries)
+        building.begin(entries)
+        return building
+
+    def finish(self, building: Building, digest: str) -> int:
+        """Finish a version and make it current; the number of files that were written. Raises as ``update``."""
+        old = self._name()
+        new = _other(old)
+        building.finish()
         Manifest(digest, building.rows).write(self._file(new))
         self._remove(self._working(new))
         self._swap(new)
@@ -174,6 +184,11 @@ class Worktree:
                 os.makedirs(os.path.dirname(place), exist_ok=True)
                 return place
             number += 1
+
+
+def _other(name: str) -> str:
+    """The tree that is not current."""
+    return NAMES[name == NAMES[0]]
 
 
 def _made(folder: bytes) -> bool:

@@ -16,8 +16,8 @@ from runctl.aws import errors
 from runctl.core.catalogue import known
 from runctl.core.events import CommandRun, Notice
 from runctl.core.retry import Failure
-from runctl.s3.client import S3
 from runctl.s3.failure import KnownFailure
+from runctl.s3.objects import Objects
 from runctl.s3.patience import Passing, Patience
 from runctl.s3.refusals import PASSING
 from runctl.s3.signing import Keys
@@ -90,7 +90,7 @@ def refused(refusal: Refusal, **facts: Any) -> KnownFailure:
     return failure
 
 
-def s3_at(calls: AwsCalls, bucket: str, prefix: str, *, env: Mapping[str, str] = os.environ) -> S3:
+def s3_at(calls: AwsCalls, bucket: str, prefix: str, *, env: Mapping[str, str] = os.environ) -> Objects:
     """S3 with the credentials of ``calls``; nothing is asked of it yet.
 
     Raises:
@@ -103,7 +103,7 @@ def s3_at(calls: AwsCalls, bucket: str, prefix: str, *, env: Mapping[str, str] =
     where = {name: value for name, value in env.items() if not name.startswith("AWS_ENDPOINT_URL")}
     if found.endpoint:
         where["AWS_ENDPOINT_URL"] = found.endpoint
-    return S3(bucket, prefix, region, keyring=_Fixed(found.keys), env=where, refused=refused)
+    return Objects(bucket, prefix, region, keyring=_Fixed(found.keys), env=where, refused=refused)
 
 
 def plain(profile: str, env: Mapping[str, str]) -> Found | None:
@@ -151,13 +151,13 @@ def _profile(name: str, env: Mapping[str, str]) -> dict[str, str] | None:
     return found
 
 
-def _by_boto(calls: AwsCalls, bucket: str, prefix: str, env: Mapping[str, str]) -> S3:
+def _by_boto(calls: AwsCalls, bucket: str, prefix: str, env: Mapping[str, str]) -> Objects:
     client = calls.client("s3")
     region = calls.session.region
     where = {name: value for name, value in env.items() if not name.startswith("AWS_ENDPOINT_URL")}
     if client.meta.endpoint_url not in (f"https://s3.{region}.amazonaws.com", "https://s3.amazonaws.com"):
         where["AWS_ENDPOINT_URL"] = client.meta.endpoint_url
-    return S3(bucket, prefix, region, keyring=_OfBoto(calls.session), env=where, refused=refused)
+    return Objects(bucket, prefix, region, keyring=_OfBoto(calls.session), env=where, refused=refused)
 
 
 class Persistence(Patience):
@@ -221,7 +221,7 @@ class Persistence(Patience):
 
 
 def worded(error: KnownFailure, calls: AwsCalls, action: str) -> RunctlError:
-    """A failure of ``S3`` as an error of ours."""
+    """A failure of S3 as an error of ours."""
     where = {"action": action, "region": calls.session.given_region, "profile": calls.session.profile}
     if hasattr(error, "response"):
         told = errors.translate(error, **where)

@@ -37,10 +37,10 @@ _MODULES: Final = (
     "s3.connection",
     "s3.exchange",
     "s3.failure",
+    "s3.moments",
     "s3.patience",
     "s3.refusals",
     "s3.signing",
-    "s3.stored",
 )
 
 # Reads the agent and becomes it. What it needs is in WHAT; what is refused for good is given up after GIVE_UP seconds:

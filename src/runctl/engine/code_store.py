@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from runctl.core.cancel import together
 from runctl.core.quantities import count, size
 from runctl.engine import packs, tree_object
+from runctl.engine.compression import ZLIB, Pace
 from runctl.engine.contents import Contents, by_content
 from runctl.engine.steps import step
 from runctl.engine.store_memory import StoreMemory
@@ -36,7 +37,6 @@ FRESH_SECONDS: Final = 15 * 86400  # what is younger is safe from the collection
 _WORKERS: Final = 4
 _INLINE: Final = 32 << 10  # bytes of content that ride in the tree object
 _DELTA_FROM: Final = 1000  # entries; a smaller tree is always sent whole
-_LEVEL: Final = 6
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,7 @@ class _Sending:
         self._doing = doing
         self._made: list[Block] = []
         self._counting = threading.Lock()
+        self._pace = Pace(ZLIB)  # whoever reads it may be a machine that nobody has seen yet
         self._contents = Contents(snapshot, {} if known.base is None else known.base.recipes)
         self.files = self.content = self.sent = self.objects = 0
 
@@ -210,7 +211,7 @@ class _Sending:
         """Few bytes ride in the tree object."""
         if not lacking:
             return b""
-        body = packs.block([self._contents.read(piece) for piece in lacking], _LEVEL)
+        body = packs.block([self._contents.read(piece) for piece in lacking], self._pace)
         self._made.append(Block("", 0, len(body), tuple(piece.digest for piece in lacking)))
         return body
 
@@ -227,8 +228,11 @@ class _Sending:
                     pieces = waiting.popleft()
                 except IndexError:
                     return
-                body, blocks = packs.pack(pieces, self._contents.read, level=_LEVEL)
+                begun = time.monotonic()
+                body, blocks = packs.pack(pieces, self._contents.read, self._pace)
+                made = time.monotonic()
                 self._put(f"packs/{blocks[0].pack}", body, token)
+                self._pace.took(compressing=made - begun, sending=time.monotonic() - made)
                 self._memory.add_pack(blocks[0].pack, blocks)
                 with telling:
                     self._made += blocks

@@ -1,6 +1,6 @@
 """Packs: how many small contents travel as few objects. Pure, but for the reading of what is packed.
 
-A pack is blocks back to back. A block is one letter, ``Z`` (zlib) or ``R`` (as it is), then its content: a line with the
+A pack is blocks back to back. A block is one letter, ``Z`` (zlib), ``S`` (Zstandard) or ``R`` (as it is), then its content: a line with the
 sizes of its pieces, and the pieces. A piece's name is not written: who unpacks it computes it.
 """
 
@@ -15,6 +15,8 @@ from runctl.engine.tree_object import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from runctl.engine.compression import Pace
 
 _BLOCK: Final = 1 << 20  # bytes of content; what is read of a pack is whole blocks
 _MOST: Final = 8 << 20  # bytes of content of one pack
@@ -54,23 +56,23 @@ def plan(pieces: Iterable[Piece]) -> list[list[list[Piece]]]:
     return packs
 
 
-def block(contents: Sequence[bytes], level: int) -> bytes:
+def block(contents: Sequence[bytes], pace: Pace) -> bytes:
     """The bytes of a block that holds ``contents``, compressed where that pays."""
     sizes = b" ".join(b"%d" % len(content) for content in contents)
     raw = b"".join((sizes, b"\n", *contents))
     sample = raw[:_SAMPLE]
     if len(zlib.compress(sample, 1)) < len(sample) * _PAYS:
-        packed = zlib.compress(raw, level)
+        packed = pace.pack(raw)
         if len(packed) < len(raw) * _PAYS:
-            return b"Z" + packed
+            return pace.codec.letter + packed
     return b"R" + raw
 
 
 def pack(
-    blocks: Sequence[Sequence[Piece]], read: Callable[[Piece], bytes], *, level: int
+    blocks: Sequence[Sequence[Piece]], read: Callable[[Piece], bytes], pace: Pace
 ) -> tuple[bytes, list[Block]]:
     """The bytes of a pack and its blocks; ``read`` gives the content of a piece. The pack is named by its SHA-256."""
-    made = [block([read(piece) for piece in pieces], level) for pieces in blocks]
+    made = [block([read(piece) for piece in pieces], pace) for pieces in blocks]
     body = b"".join(made)
     name = sha256(body).hexdigest()
     found, at = [], 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import queue
+import time
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from runctl.core.cancel import SLICE, together
 from runctl.core.errors import AgentError
 from runctl.core.quantities import count, size
 from runctl.engine import packs, tree_object
+from runctl.engine.compression import ZLIB, Pace, best
 from runctl.engine.contents import Contents
 from runctl.engine.in_order import in_order
 from runctl.engine.steps import step
@@ -163,6 +165,7 @@ class _Talk:
         self._rest = b""
         self._trees: SyncedTrees | None = None
         self._base = ""
+        self._pace = Pace(ZLIB)
         self.last = b""
         self.path = ""
         self.wire = 0
@@ -211,6 +214,7 @@ class _Talk:
         if said is None:
             return
         self.path = said["path"]
+        self._pace = Pace(best(zstd=bool(said.get("zstd"))))
         snapshot, _ = self._scanning.result()
         if said["has"] == snapshot.digest:
             return
@@ -268,12 +272,20 @@ class _Talk:
     def _in_stream(
         self, plan: Iterable[Iterable[Sequence[Piece]]], contents: Contents
     ) -> Iterator[tuple[bytes, Sequence[Piece]]]:
-        def made(pieces: Sequence[Piece]) -> tuple[bytes, Sequence[Piece]]:
-            body = packs.block([contents.read(piece) for piece in pieces], _LEVEL)
+        def made(pieces: Sequence[Piece]) -> tuple[bytes, Sequence[Piece], float]:
+            begun = time.monotonic()
+            body = packs.block([contents.read(piece) for piece in pieces], self._pace)
             names = bytes.fromhex("".join(piece.digest for piece in pieces))
-            return _frame(b"B", b"%d\n" % len(pieces) + names + body), pieces
+            frame = _frame(b"B", b"%d\n" % len(pieces) + names + body)
+            return frame, pieces, time.monotonic() - begun
 
-        yield from in_order((pieces for pack in plan for pieces in pack), made, workers=_COMPRESSING)
+        blocks = (pieces for pack in plan for pieces in pack)
+        for frame, pieces, compressing in in_order(blocks, made, workers=_COMPRESSING):
+            handed = time.monotonic()
+            yield frame, pieces
+            self._pace.took(
+                compressing=compressing / _COMPRESSING, sending=time.monotonic() - handed
+            )  # whoever takes it blocks while the line is full
 
     def _by_store(
         self, store: Store, plan: Iterable[Sequence[Sequence[Piece]]], contents: Contents, snapshot: Snapshot
@@ -281,9 +293,13 @@ class _Talk:
         memory = StoreMemory(store.url, snapshot.root, env=self._env)
 
         def sent(pack: Sequence[Sequence[Piece]]) -> tuple[int, list[Block], Sequence[Piece]]:
-            body, blocks = packs.pack(pack, contents.read, level=_LEVEL)
+            begun = time.monotonic()
+            body, blocks = packs.pack(pack, contents.read, self._pace)
+            made = time.monotonic()
             store.put(f"packs/{blocks[0].pack}", body, cancel=self._cancel)
-            memory.add_pack(blocks[0].pack, blocks)
+            self._pace.took(compressing=made - begun, sending=time.monotonic() - made)
+            if self._pace.codec is ZLIB:  # any machine can read it later
+                memory.add_pack(blocks[0].pack, blocks)
             return len(body), blocks, [piece for pieces in pack for piece in pieces]
 
         for length, blocks, pieces in in_order(plan, sent, workers=_SENDING):

@@ -1,27 +1,26 @@
-"""S3 for the agent: objects in one bucket below one prefix, signed requests, patient with a bad link."""
+"""Requests to S3: one bucket, one prefix, signed, patient with a bad link. Reading is here; the rest is in ``objects``."""
 
 from __future__ import annotations
 
-import calendar
 import copy
 import os
 import time
-from email.utils import parsedate_to_datetime
-from hashlib import sha256
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from runctl.s3 import signing
-from runctl.s3.checksum import Crc32, crc32_of
+from runctl.s3.checksum import Crc32
 from runctl.s3.exchange import Address, Answer, Pool
 from runctl.s3.failure import KnownFailure
+from runctl.s3.moments import epoch
 from runctl.s3.patience import Passing, Patience
 from runctl.s3.refusals import ELSEWHERE, EXPIRED, SKEWED, Refusal, failure
-from runctl.s3.stored import Stored
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Optional, Protocol
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, Protocol
+
+    from typing_extensions import Self
 
     class Keyring(Protocol):
         """Gives the keys that requests are signed with. Safe to use from several threads."""
@@ -79,7 +78,7 @@ class S3:
         """The region that is asked; it follows the bucket when S3 says that it is elsewhere."""
         return self._learnt.region
 
-    def view(self, patience: Patience) -> S3:
+    def view(self, patience: Patience) -> Self:
         """The same objects and connections with another patience. What is going on there can be interrupted by itself."""
         found = copy.copy(self)
         found.patience = patience
@@ -122,87 +121,6 @@ class S3:
             return
         stream = _Stream(self, key, take, start=start, length=length, etag=etag)
         self.patience.persist(stream.go_on, lambda: stream.done)
-
-    def size(self, key: str) -> int | None:
-        """The object's size in bytes; None when there is none."""
-        found = self.find(key)
-        return None if found is None else found.size
-
-    def find(self, key: str) -> Stored | None:
-        """What is known of the object; None when there is none."""
-
-        def ask() -> Optional[Stored]:
-            try:
-                with self.send("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}) as answer:
-                    headers = answer.headers
-            except KnownFailure as error:
-                if error.code == "store-missing":
-                    return None
-                raise
-            modified = parsedate_to_datetime(headers["last-modified"]).timestamp()
-            whole = headers.get("x-amz-checksum-type") != "COMPOSITE"
-            crc32 = headers.get("x-amz-checksum-crc32", "") if whole else ""
-            return Stored(key, int(headers["content-length"]), modified, headers["etag"].strip('"'), crc32)
-
-        return self.patience.persist(ask)
-
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """Write an object whole; false when ``if_absent`` and it was there already (nothing is changed then)."""
-        headers = {"x-amz-checksum-crc32": crc32_of(data)}
-        if if_absent:
-            headers["if-none-match"] = "*"
-        digest = sha256(data).hexdigest()
-        tried = 0
-
-        def write() -> bool:
-            nonlocal tried
-            tried += 1
-            try:
-                with self.send(
-                    "PUT", key, headers=headers, body=lambda: [data], size=len(data), digest=digest
-                ):
-                    return True
-            except Refusal:
-                # what is there may be ours: written by an attempt whose answer was lost
-                return tried > 1 and self.get(key) == data
-
-        return self.patience.persist(write)
-
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Stored]:
-        """The objects whose keys begin with ``prefix``, in the order of their keys, beginning behind ``after``."""
-        for page in self.pages(prefix, after=after):
-            yield from page
-
-    def pages(self, prefix: str = "", *, after: str = "") -> Iterator[Sequence[Stored]]:
-        """The same, as many as each answer holds."""
-        from xml.etree.ElementTree import fromstring  # noqa: PLC0415 - only for listings
-
-        query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", self.prefix + prefix)]
-        if after:
-            query.append(("start-after", self.prefix + after))
-        token = ""
-        while True:
-            asked = [*query, ("continuation-token", token)] if token else query
-            root = fromstring(self._page(asked))  # noqa: S314 - S3's own answer
-            space = root.tag[: root.tag.index("}") + 1] if "}" in root.tag else ""
-            yield [
-                self._listed({child.tag[len(space) :]: child.text or "" for child in node})
-                for node in root.iter(space + "Contents")
-            ]
-            token = root.findtext(space + "NextContinuationToken") or ""
-            if root.findtext(space + "IsTruncated") != "true" or not token:
-                return
-
-    def _page(self, query: Query) -> bytes:
-        def ask() -> bytes:
-            with self.send("GET", None, query) as answer:
-                return answer.whole()
-
-        return self.patience.persist(ask)
-
-    def _listed(self, fields: Mapping[str, str]) -> Stored:
-        key = unquote_plus(fields["Key"], errors="surrogateescape")[len(self.prefix) :]
-        return Stored(key, int(fields["Size"]), _epoch(fields["LastModified"]), fields["ETag"].strip('"'))
 
     def send(
         self,
@@ -273,7 +191,7 @@ class S3:
             self._credentials.refused(keys)
             return True
         if refusal.code in SKEWED and refusal.server_time:
-            self._learnt.ahead = _epoch(refusal.server_time) - time.time()
+            self._learnt.ahead = epoch(refusal.server_time) - time.time()
             return True
         if (refusal.code in ELSEWHERE or refusal.status in (301, 307)) and refusal.region not in (
             "",
@@ -342,12 +260,6 @@ class _Stream:
         if self._crc32 and found != self._crc32:
             detail = "the CRC-32 of what arrived is %s, not %s" % (found, self._crc32)
             raise KnownFailure("store-corrupt", url=self._s3.url, key=self._key, detail=detail)
-
-
-def _epoch(stamp: str) -> float:
-    """Seconds since the epoch of a time as S3's XML has it."""
-    whole, _, rest = stamp.rstrip("Z").partition(".")
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + (rest or "0"))
 
 
 def checked(key: str) -> str:

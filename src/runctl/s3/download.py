@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from runctl.s3.client import S3
+    from runctl.s3.objects import Objects
     from runctl.s3.stored import Stored
 
     Told = Callable[[int], Any]
@@ -26,7 +26,7 @@ CHANGES = 3  # times an object may be replaced while it is read before we give u
 
 
 def download(
-    s3: S3,
+    s3: Objects,
     key: str,
     path: str,
     *,
@@ -75,7 +75,7 @@ def _noted(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
 class _Download:
     """One object, as it was when it was found."""
 
-    def __init__(self, s3: S3, found: Stored, path: str, told: Told) -> None:
+    def __init__(self, s3: Objects, found: Stored, path: str, told: Told) -> None:
         self._s3, self._found, self._path, self._told = s3, found, path, told
         self._part = path + ".part"
         self._notes = (

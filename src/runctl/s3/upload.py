@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
-    from runctl.s3.client import S3
+    from runctl.s3.objects import Objects
 
     Told = Callable[[int], Any]
     Result = TypeVar("Result")
@@ -33,7 +33,7 @@ MISMATCHES = (
 
 
 def upload(
-    s3: S3, key: str, path: str, told: Told = lambda _count: None, *, if_absent: bool = False
+    s3: Objects, key: str, path: str, told: Told = lambda _count: None, *, if_absent: bool = False
 ) -> tuple[int, str]:
     """Store the file at ``path`` whole; its size and the SHA-256 of what was stored.
 
@@ -66,7 +66,7 @@ def upload(
         os.close(fd)
 
 
-def _whole(s3: S3, key: str, fd: int, size: int, *, told: Told, condition: dict[str, str]) -> str:
+def _whole(s3: Objects, key: str, fd: int, size: int, *, told: Told, condition: dict[str, str]) -> str:
     def send() -> str:
         crc32, before = Crc32(), _state(fd)
         digest: str = _hashed(fd, 0, size, s3.patience, crc32).hexdigest()
@@ -137,7 +137,7 @@ class _Parts:
     """One multipart upload."""
 
     def __init__(
-        self, s3: S3, key: str, fd: int, size: int, *, told: Told, condition: dict[str, str]
+        self, s3: Objects, key: str, fd: int, size: int, *, told: Told, condition: dict[str, str]
     ) -> None:
         self._s3, self._key, self._fd, self._size, self._told = s3, key, fd, size, told
         self._condition = condition

@@ -20,12 +20,9 @@ from runctl.core.cancel import SLICE, Child
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled
 from runctl.core.ports import Stored
-from runctl.s3.download import download
 from runctl.s3.failure import KnownFailure
 from runctl.s3.patience import Stopped
 from runctl.s3.refusals import Refusal
-from runctl.s3.removal import delete
-from runctl.s3.upload import upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 
     from runctl.core.cancel import CancelToken
     from runctl.core.ports import Surroundings
-    from runctl.s3.client import S3
+    from runctl.s3.objects import Objects
 
 _DELETES: Final = 1000  # keys that one DeleteObjects takes
 _UNDO_SECONDS: Final = 5.0  # what the undo of a cancelled upload may take
@@ -58,10 +55,10 @@ class S3Store:
         self._aws = AwsCalls.of(surroundings)
         self._read_only = surroundings.read_only
         self._lock = threading.Lock()
-        self._made: S3 | None = None
+        self._made: Objects | None = None
 
     @property
-    def _s3(self) -> S3:
+    def _s3(self) -> Objects:
         with self._lock:
             if self._made is None:
                 self._made = direct.s3_at(self._aws, self._bucket, self._prefix)
@@ -85,13 +82,13 @@ class S3Store:
         """
         self._check_writable(key)
 
-        def put_bytes(s3: S3) -> bool:
+        def put_bytes(s3: Objects) -> bool:
             assert isinstance(data, bytes)
             return s3.put(key, data, if_absent=if_absent)
 
-        def put_file(s3: S3) -> bool:
+        def put_file(s3: Objects) -> bool:
             try:
-                upload(s3, key, os.fspath(data), if_absent=if_absent)  # type: ignore[arg-type]
+                s3.put_file(key, os.fspath(data), if_absent=if_absent)  # type: ignore[arg-type]
             except Refusal as refusal:
                 if refusal.status == _PRECONDITION:
                     return False
@@ -118,8 +115,8 @@ class S3Store:
         """Copy an object to a file, complete or not at all. Raises as ``get``."""
         part = target.with_name(f"{target.name}.{os.urandom(4).hex()}")
 
-        def work(s3: S3) -> None:
-            download(s3, key, os.fspath(part), told=on_bytes or (lambda _count: None))
+        def work(s3: Objects) -> None:
+            s3.get_file(key, os.fspath(part), told=on_bytes or (lambda _count: None))
             part.replace(target)
 
         try:
@@ -151,19 +148,19 @@ class S3Store:
         cancel.check()
         while batch := list(itertools.islice(waiting, _DELETES)):
             self._check_writable(batch[0])
-            for key, message in self._do("s3:DeleteObject", lambda s3: delete(s3, batch), cancel):
+            for key, message in self._do("s3:DeleteObject", lambda s3: s3.delete(batch), cancel):
                 raise known("store-unwritable", url=self.url, key=key, detail=message)
 
     def _check_writable(self, key: str) -> None:
         if self._read_only:
             raise known("store-unwritable", url=self.url, key=key, detail="this is a dry run")
 
-    def _do(self, action: str, work: Callable[[S3], T], cancel: CancelToken) -> T:
+    def _do(self, action: str, work: Callable[[Objects], T], cancel: CancelToken) -> T:
         cancel.check()
         view = self._s3.view(direct.Persistence(self._aws, action, cancel))
         return self._run(action, view, lambda: work(view), cancel)
 
-    def _run(self, action: str, view: S3, work: Callable[[], T], cancel: CancelToken) -> T:
+    def _run(self, action: str, view: Objects, work: Callable[[], T], cancel: CancelToken) -> T:
         """Do it on a daemon thread and wait in slices. A cancel breaks what is going on; an undo gets its time."""
         child: Child[T] = Child(action, work)
         threading.Thread(target=child.run, name=action, daemon=True).start()

@@ -21,6 +21,7 @@ from runctl.core.errors import UsageError
 from runctl.engine import packs
 from runctl.engine.boot import LIMIT, user_data
 from runctl.engine.bundle import bundle
+from runctl.engine.compression import ZLIB, Pace
 from runctl.engine.tree_object import Block, TreeObject, encode
 from runctl.sandbox.s3.standalone import ACCESS_KEY, SECRET_KEY
 
@@ -110,7 +111,7 @@ def test_the_program_inside_becomes_the_agent_and_runs_what_the_store_says(
     )
     assert json.loads(done.stdout) == {"run": "r1", "keeping": True}, done.stderr
     assert "the agent is here after" in done.stderr
-    inline = packs.block([source], 6)
+    inline = packs.block([source], Pace(ZLIB))
     whole = Block("", 0, len(inline), (hashlib.sha256(source).hexdigest(),))
     data = encode(TreeObject(request["tree_digest"], tuple(request.pop("tree")), (whole,), inline=inline))
     client.put_object(Bucket="bucket", Key=f"team/trees/{request['tree_digest']}", Body=data)

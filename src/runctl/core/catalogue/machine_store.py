@@ -37,6 +37,16 @@ ENTRIES = {
         ),
         transient=True,
     ),
+    "zstd-missing": Known(
+        errors.AgentError,
+        what="the machine cannot unpack what is in the store: it has no Zstandard",
+        why="it was sent for a machine that has",
+        fix=("install the library there:", "  apt-get install libzstd1", "or run the same command again"),
+        explain=(
+            "Files travel compressed with Zstandard where the machine that is meant has said that it knows it, else with "
+            "zlib, which every Python has. This machine was given what had been sent for another one."
+        ),
+    ),
     "tree-object": Known(
         errors.AgentError,
         what="what the store says about the project's files cannot be understood",
