@@ -1,10 +1,11 @@
-"""``runctl sandbox``: an AWS-compatible cloud on this machine, and its weather."""
+"""``runctl sandbox``: an AWS-compatible cloud on this machine."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
+
+from runctl.cli import sandbox_weather
 
 if TYPE_CHECKING:
     import argparse
@@ -17,48 +18,10 @@ examples:
   runctl sandbox up
   eval "$(runctl sandbox env)"
   runctl sandbox run -- aws ec2 describe-instances
-  runctl sandbox weather capacity --instance-type 'p4d.*' --market spot --times 3
+  runctl sandbox weather capacity --instance-type 'p4d.*' --market spot
   runctl sandbox weather interrupt --seconds 120
   runctl sandbox down
 """
-WEATHER_EPILOG = """\
-kinds that meet calls, until they are removed: capacity, throttle, error, unavailable, denied, expired (errors);
-slow, cut (connections); silent, lost, undeliverable (SSM agents). Kinds that happen once, to the running instances
-that match: interrupt, rebalance, die, disk-full, disk-free; and skew (the sandbox's clock), clear.
-
-Texts to match are patterns: 'p4d.*', 'us-east-1?', 'Describe*'. Without a kind, the weather in force is listed.
-
-examples:
-  runctl sandbox weather throttle --service ec2 --action 'Describe*' --chance 0.3
-  runctl sandbox weather cut --service s3 --action GetObject --after-bytes 1000000 --times 1
-  runctl sandbox weather interrupt --instance i-0abc --at 30 --seconds 120
-  runctl sandbox weather --scenario storm.json
-  runctl sandbox weather clear
-"""
-TEXTS = (
-    "service",
-    "action",
-    "region",
-    "zone",
-    "instance_type",
-    "market",
-    "key",
-    "instance",
-    "access_key",
-    "code",
-    "message",
-)
-NUMBERS = {
-    "chance": (float, "the share of matching calls that is disturbed, 0 to 1"),
-    "times": (int, "disturb so many calls, then no more"),
-    "skip": (int, "let so many matching calls pass first"),
-    "at": (float, "begin so many seconds from now"),
-    "seconds": (float, "last so long; of an interruption: from notice to end, 120 unless given"),
-    "status": (int, "the HTTP status of an error"),
-    "delay": (float, "seconds before the answer; of skew: how far the clock is ahead"),
-    "after_bytes": (int, "cut the connection after so much of the body"),
-    "rate": (int, "bytes a second"),
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,9 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         made: argparse.ArgumentParser = verbs.add_parser(
             name, help=text, description=text[0].upper() + text[1:] + "."
         )
-        made.add_argument(
-            "--name", default="default", metavar="NAME", help="which sandbox; several can live side by side"
-        )
+        made.add_argument("--name", metavar="NAME", help="which sandbox; `default` unless given")
         return made
 
     for name, text in (
@@ -90,30 +51,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "host", nargs="?", metavar="HOST", help="its name in the printed `ssh -F` configuration"
     )
     hosts.add_argument("--remove", action="store_true", help="end it and delete its disk")
-    _configure_weather(verb("weather", "let go wrong what goes wrong in real clouds"))
+    sandbox_weather.configure(verb("weather", "let go wrong what goes wrong in real clouds"))
 
 
 def _configure_start(parser: argparse.ArgumentParser) -> None:
+    from runctl.cli.arguments import seconds  # noqa: PLC0415 - next to its only use
+
     parser.add_argument(
-        "--port",
-        type=int,
-        default=0,
-        metavar="PORT",
-        help="listen here on 127.0.0.1; any free one unless given",
+        "--port", type=_port, metavar="PORT", help="listen here on 127.0.0.1; any free one unless given"
     )
     parser.add_argument(
-        "--region",
-        default="us-east-1",
-        metavar="REGION",
-        help="the region clients use unless they say another",
+        "--region", metavar="REGION", help="the region of clients that say none; us-east-1 unless given"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random weather")
+    parser.add_argument("--seed", type=int, metavar="N", help="of random weather; 0 unless given")
     parser.add_argument(
-        "--boot-seconds",
-        type=float,
-        default=None,
-        metavar="S",
-        help="how long an instance takes to boot; 0 unless given",
+        "--boot-seconds", type=seconds, metavar="S", help="how long an instance takes to boot; 0 unless given"
     )
     parser.add_argument(
         "--plain",
@@ -125,32 +77,19 @@ def _configure_start(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _configure_weather(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = WEATHER_EPILOG
-    parser.add_argument("kind", nargs="?", metavar="KIND", help="see below")
-    for name in TEXTS:
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            metavar="TEXT",
-            help=f"the {name.replace('_', ' ')}"
-            + (" of the error" if name in ("code", "message") else " to match"),
-        )
-    for name, (kind, text) in NUMBERS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
-    parser.add_argument(
-        "--direction", choices=("up", "down"), help="which body is cut: the request's or the answer's"
-    )
-    parser.add_argument(
-        "--scenario", metavar="FILE", help="put every rule of a JSON or TOML file in force, with its seed"
-    )
-    parser.add_argument("--remove", metavar="ID", help="take one rule out of force")
+def _port(value: str) -> int:
+    from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded already when this runs
+
+    if not (value.isascii() and value.isdigit()) or int(value) > 65535:
+        raise ArgumentTypeError(f"{value!r} is no port: a number up to 65535")
+    return int(value)
 
 
 def run(args: argparse.Namespace, session: Session) -> int:
     """Do what the verb says; the status of ``run`` is the program's own.
 
     Raises:
-        UsageError: ``sandbox-name``, ``sandbox-extra``, ``sandbox-refused``, ``sandbox-scenario``.
+        UsageError: ``sandbox-name``, ``sandbox-extra``, ``sandbox-running``, ``sandbox-refused``, ``sandbox-scenario``.
         UnreachableError: ``sandbox-down``.
         InternalError: ``sandbox-start``.
     """
@@ -163,7 +102,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         raise usage(
             f"`runctl sandbox {args.verb}` takes nothing after --", fix=["  runctl sandbox run -- CMD"]
         )
-    folder = life.folder_of(session.env, args.name, state_dir=state_dir(session.env))
+    folder = life.folder_of(session.env, args.name or "default", state_dir=state_dir(session.env))
     verbs = {
         "up": _up,
         "run": _run,
@@ -172,7 +111,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         "reset": _reset,
         "env": _env,
         "ssh-host": _ssh_host,
-        "weather": _weather,
+        "weather": sandbox_weather.run,
     }
     return verbs[args.verb](args, session, folder)
 
@@ -276,37 +215,30 @@ def _program(argv: list[str], env: dict[str, str]) -> int:
 
 
 def _status(args: argparse.Namespace, session: Session, folder: Path) -> int:
-    """One sandbox when it was named or is the only one, else a line for each; 0 when one runs, 5 when none does."""
+    """A line for each sandbox, or for the one that is named; 0 when one runs, 5 when none does."""
+    from runctl.core.catalogue import known  # noqa: PLC0415
     from runctl.core.errors import UnreachableError  # noqa: PLC0415
     from runctl.project.places import state_dir  # noqa: PLC0415
     from runctl.sandbox import life  # noqa: PLC0415
 
-    del args, folder
-    found = []
-    for name in life.names(session.env, state_dir=state_dir(session.env)):
-        place = life.folder_of(session.env, name, state_dir=state_dir(session.env))
+    if args.name and not (folder / "sandbox.json").exists():
+        raise known("sandbox-down", name=args.name)
+    found: list[dict[str, Any]] = []
+    state = state_dir(session.env)
+    for name in [args.name] if args.name else life.names(session.env, state_dir=state):
+        place = life.folder_of(session.env, name, state_dir=state)
         try:
             found.append({"state": "up", **life.ask(life.find(place), "GET", "status")})
         except UnreachableError:
             found.append({"state": "gone", "name": name, "folder": str(place)})
     if session.options.json:
         session.out_json(found)
-    for each in found if not session.options.json else ():
-        if each["state"] == "gone":
-            session.out(
-                f"{each['name']}  ended without being taken down; runctl sandbox down --name {each['name']}"
-            )
-            continue
-        machines = (
-            ", ".join(f"{count} {state}" for state, count in sorted(each["instances"].items()))
-            or "no instances"
-        )
-        session.out(
-            f"{each['name']}  {each['endpoint']}  pid {each['pid']}  {machines}  weather: {len(each['weather']) or 'fair'}"
-        )
-        for words in each.get("weaker", ()):  # one that an older runctl started does not say
-            session.out(f"  weaker: {words}")
-    if not found:
+    elif found:
+        from runctl.cli.output import out_style, out_width  # noqa: PLC0415 - only for the table
+        from runctl.views.sandbox import sandboxes  # noqa: PLC0415
+
+        session.out(sandboxes(found, width=out_width(), style=out_style(session)))
+    else:
         session.say("no sandbox is up")
     return 0 if any(each["state"] == "up" for each in found) else UnreachableError.exit_code
 
@@ -315,6 +247,8 @@ def _down(args: argparse.Namespace, session: Session, folder: Path) -> int:
     from runctl.sandbox import life  # noqa: PLC0415
 
     there = life.down(folder, keep=args.keep)
+    if session.options.json:
+        session.out_json({"name": folder.name, "ended": there})
     session.say(f"sandbox {folder.name} {'is gone' if there else 'was not there'}")
     return 0
 
@@ -323,7 +257,9 @@ def _reset(args: argparse.Namespace, session: Session, folder: Path) -> int:
     from runctl.sandbox import life  # noqa: PLC0415
 
     del args
-    life.ask(life.find(folder), "POST", "reset")
+    answer = life.ask(life.find(folder), "POST", "reset")
+    if session.options.json:
+        session.out_json(answer)
     session.say(f"sandbox {folder.name} is as new")
     return 0
 
@@ -332,13 +268,15 @@ def _env(args: argparse.Namespace, session: Session, folder: Path) -> int:
     from runctl.sandbox import life  # noqa: PLC0415
 
     del args
-    wanted = life.variables(folder, life.find(folder))
+    record = life.find(folder)
+    wanted = life.variables(folder, record)
     if session.options.json:
         session.out_json(wanted)
         return 0
-    session.out("unset " + " ".join(life.hidden()))
-    for name, value in wanted.items():
-        session.out(f"export {name}={shlex.quote(value)}")
+    session.out("unset " + " ".join(life.hidden(session.env)))
+    for name, value in life.environment(session.env, folder, record).items():
+        if name in wanted or name in life.DIRECT:
+            session.out(f"export {name}={shlex.quote(value)}")
     return 0
 
 
@@ -363,39 +301,3 @@ def _ssh_host(args: argparse.Namespace, session: Session, folder: Path) -> int:
     if not answer["hosts"]:
         session.say("no SSH host is up")
     return 0
-
-
-def _weather(args: argparse.Namespace, session: Session, folder: Path) -> int:
-    from runctl.sandbox import life  # noqa: PLC0415
-
-    record = life.find(folder)
-    rule = {
-        name: value for name in (*TEXTS, *NUMBERS, "direction") if (value := getattr(args, name)) is not None
-    }
-    if args.scenario is not None:
-        answer = life.ask(record, "POST", "weather", _scenario(args.scenario, session))
-    elif args.remove is not None:
-        answer = life.ask(record, "DELETE", f"weather/{args.remove}")
-    elif args.kind is not None:
-        answer = life.ask(record, "POST", "weather", {"kind": args.kind, **rule})
-    else:
-        answer = life.ask(record, "GET", "weather")
-    if session.options.json:
-        session.out_json(answer)
-        return 0
-    for each in answer.get("weather", ()):
-        session.out("  ".join(f"{name}={value}" for name, value in each.items()))
-    if not answer.get("weather"):
-        session.say("no rule is in force" if args.kind is None else "done")
-    return 0
-
-
-def _scenario(path: str, session: Session) -> dict[str, Any]:
-    from runctl.core.catalogue import known  # noqa: PLC0415
-    from runctl.sandbox.weather import BadRule, read_scenario  # noqa: PLC0415
-
-    try:
-        return read_scenario(session.cwd / os.path.expanduser(path))
-    except (BadRule, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise known("sandbox-scenario", path=path, reason=reason) from error

@@ -87,7 +87,8 @@ class Control:
             name = body.get("host", "") if isinstance(body, dict) else ""
             if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
                 raise ValueError("a host's name is lower-case letters, digits and dashes, at most 41")
-            await hosts.add(name)
+            if name not in hosts.hosts:
+                await hosts.add(name)
         elif route.startswith("DELETE hosts/"):
             name = route.rpartition("/")[2]
             if name not in hosts.hosts:

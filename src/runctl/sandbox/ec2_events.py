@@ -25,18 +25,19 @@ class Events:
 
     def __init__(self, ec2: Ec2) -> None:
         self._ec2 = ec2
+        self._to_come: set[asyncio.Task[None]] = set()
 
     async def befall(self, rule: Rule) -> list[str]:
         """Let an event of the weather happen, now or ``rule.at`` seconds from now; the instances it will meet."""
         if rule.kind == "clear":
+            for task in self._to_come:
+                task.cancel()
             self._ec2.cloud.weather.clear()
             self._ec2.cloud.state.skew = 0.0
             return []
-        if rule.kind == "skew":
-            self._ec2.cloud.state.skew = rule.delay
-            return []
         if rule.at:
-            self._ec2.begin(self._later(rule.at, lambda: self._befall(rule)))
+            self._to_come.add(task := self._ec2.begin(self._later(rule.at, lambda: self._befall(rule))))
+            task.add_done_callback(self._to_come.discard)
             return [each.id for each in self._targets(rule)]
         return await self._befall(rule)
 
@@ -45,6 +46,9 @@ class Events:
         await work()
 
     async def _befall(self, rule: Rule) -> list[str]:
+        if rule.kind == "skew":
+            self._ec2.cloud.state.skew = rule.delay
+            return []
         met = self._targets(rule)
         for tracked in met:
             if rule.kind == "interrupt":

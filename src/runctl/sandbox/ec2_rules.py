@@ -158,11 +158,12 @@ class Ec2:
         """Do ``work`` on the loop, from any thread; a failure is logged."""
         self._loop.call_soon_threadsafe(self.begin, work)
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do ``work``, from the loop; a failure is logged."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -42,6 +42,9 @@ _HIDDEN = (
 )
 
 
+DIRECT = ("NO_PROXY", "no_proxy")  # whom clients ask without the user's proxy: the sandbox too
+
+
 class Up(NamedTuple):
     """A running sandbox, and whether this call started it."""
 
@@ -87,29 +90,61 @@ def up(
     folder: Path,
     *,
     check: Callable[[], None],
-    port: int = 0,
-    region: str = "us-east-1",
-    seed: int = 0,
+    port: int | None = None,
+    region: str | None = None,
+    seed: int | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Up:
     """Start a sandbox in the background and return when it listens; one that runs already is left as it is.
 
-    Two calls at once start one sandbox. A cancelled start (``check`` raises) leaves nothing running.
+    Two calls at once start one sandbox. A cancelled start (``check`` raises) leaves nothing running. None leaves an
+    option to the sandbox: any free port, us-east-1, seed 0.
 
     Raises:
-        UsageError: ``sandbox-extra`` when the extra is not installed.
+        UsageError: ``sandbox-extra`` when the extra is not installed, ``sandbox-setting`` for a setting that is none,
+            ``sandbox-running`` when one runs that was started with other options.
         InternalError: ``sandbox-start`` with what its log says.
     """
     _need_extra()
+    _check_settings(settings or {})
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(folder):
         record = read_record(folder)
+        asked = {name: str(value) for name, value in _given(port, region, seed).items()}
+        more = [f"{name}={value}" for name, value in (settings or {}).items()]
         if record is not None and lives(record):
+            _check_same(record, asked, settings or {})
             return Up(record, started=False)
-        words = ["--name", folder.name, "--port", str(port), "--region", region, "--seed", str(seed)]
-        words += [word for name, value in (settings or {}).items() for word in ("--set", f"{name}={value}")]
+        words = ["--name", folder.name, *(f"--{name}={value}" for name, value in asked.items())]
+        words += [word for pair in more for word in ("--set", pair)]
         _start(folder, words, check)
         return Up(find(folder), started=True)
+
+
+def _check_settings(given: Mapping[str, str]) -> None:
+    from runctl.sandbox.settings import BadSetting, check  # noqa: PLC0415 - only for a start
+
+    try:
+        check(given)
+    except BadSetting as error:
+        raise known("sandbox-setting", reason=error) from error
+
+
+def _given(port: int | None, region: str | None, seed: int | None) -> dict[str, Any]:
+    return {k: v for k, v in (("port", port), ("region", region), ("seed", seed)) if v is not None}
+
+
+def _check_same(record: Mapping[str, Any], asked: Mapping[str, str], settings: Mapping[str, str]) -> None:
+    """Raises UsageError ``sandbox-running`` when a running sandbox is not as it is asked for now."""
+    other = [
+        f"--{name} {value}"
+        for name, value in asked.items()
+        if str(record.get(name)) != value and value != "0"
+    ]
+    held = record.get("settings", {})
+    other += [f"--set {name}={value}" for name, value in settings.items() if held.get(name) != value]
+    if other:
+        raise known("sandbox-running", name=record["name"], other=", ".join(other))
 
 
 def _start(folder: Path, words: list[str], check: Callable[[], None]) -> None:
@@ -136,7 +171,8 @@ def _start(folder: Path, words: list[str], check: Callable[[], None]) -> None:
             raise
         if "port" not in answer:
             child.wait(END_SECONDS)
-            raise known("sandbox-start", reason=answer.get("error", "it ended at once"), log=folder / "log")
+            reason = answer.get("error", "it ended at once")
+            raise known("sandbox-start", reason=reason, log=folder / "log", name=folder.name)
         child.returncode = 0  # it lives on without us: no warning when this object is dropped
     finally:
         os.close(reader)
@@ -228,7 +264,8 @@ def ask(record: Mapping[str, Any], method: str, route: str, body: Any = None) ->
     finally:
         connection.close()
     if answer.status != 200:
-        raise known("sandbox-refused", why=str(said.get("error", answer.status)))
+        verb = {"hosts": "ssh-host", "weather": "weather"}.get(route.partition("/")[0], route)
+        raise known("sandbox-refused", why=str(said.get("error", answer.status)), verb=verb)
     return said
 
 
@@ -258,13 +295,14 @@ def environment(env: Mapping[str, str], folder: Path, record: Mapping[str, Any])
         for name, value in env.items()
         if name not in _HIDDEN and not name.startswith("AWS_ENDPOINT_URL_")
     }
-    loop = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1", "localhost"]))
-    return {**kept, **variables(folder, record), "NO_PROXY": loop, "no_proxy": loop}
+    direct = (kept.get("NO_PROXY") or kept.get("no_proxy") or "").split(",")
+    loop = ",".join(filter(None, dict.fromkeys([*direct, "127.0.0.1", "localhost"])))
+    return {**kept, **variables(folder, record), **dict.fromkeys(DIRECT, loop)}
 
 
-def hidden() -> tuple[str, ...]:
-    """The variables to unset beside setting ``variables``."""
-    return _HIDDEN
+def hidden(env: Mapping[str, str]) -> list[str]:
+    """The variables to unset beside setting ``variables``: those that would lead a client elsewhere."""
+    return [*_HIDDEN, *(name for name in env if name.startswith("AWS_ENDPOINT_URL_"))]
 
 
 def _need_extra() -> None:

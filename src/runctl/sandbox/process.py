@@ -132,14 +132,15 @@ async def _maybe(value: Any) -> Any:
 
 
 async def _serve(args: argparse.Namespace) -> None:
+    given = dict(pair.split("=", 1) for pair in args.set)
     state = State(Path(args.folder), name=args.name, region=args.region)
-    sandbox = Sandbox(state, seed=args.seed, settings=dict(pair.split("=", 1) for pair in args.set))
+    sandbox = Sandbox(state, seed=args.seed, settings=given)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, sandbox.ended.set)
     try:
         await sandbox.start(args.port)
-        state.write(started=time.time())
+        state.write(started=time.time(), seed=args.seed, settings=sandbox.cloud.settings)
         _tell(args.ready, {"port": state.port})
         await sandbox.ended.wait()
     finally:

@@ -44,6 +44,22 @@ WIRE = ("slow", "cut")  # these disturb the connection
 MACHINE = ("silent", "lost", "undeliverable")
 EVENTS = ("interrupt", "rebalance", "die", "disk-full", "disk-free", "skew", "clear")  # these happen once
 KINDS = (*ERRORS, *WIRE, *MACHINE, *EVENTS)
+# What a rule of a kind may say besides: all that is looked at, so that nothing is passed over in silence.
+_OFTEN = frozenset({"chance", "times", "skip", "at", "seconds"})
+_CALL = frozenset({"service", "action", "region", "key", "access_key"})
+_PLACE = frozenset({"instance", "instance_type", "zone", "region"})
+_MAY = {
+    **dict.fromkeys(ERRORS, _OFTEN | _CALL | {"code", "message", "status", "delay"}),
+    "capacity": _OFTEN
+    | {"service", "action", "region", "zone", "instance_type", "market", "code", "message"},
+    "slow": _OFTEN | _CALL | {"delay", "rate"},
+    "cut": _OFTEN | _CALL | {"delay", "after_bytes", "direction"},
+    **dict.fromkeys(MACHINE, _OFTEN | {"service", "instance"}),
+    **dict.fromkeys(EVENTS, _PLACE | {"at"}),
+    "interrupt": _PLACE | {"at", "seconds"},
+    "skew": frozenset({"delay", "at"}),
+    "clear": frozenset[str](),
+}
 
 
 class Fault(NamedTuple):
@@ -106,7 +122,7 @@ def parse(given: Mapping[str, Any]) -> Rule:
     """A rule from JSON or TOML.
 
     Raises:
-        BadRule: an unknown kind or field, or a value of the wrong type.
+        BadRule: an unknown kind, a field that the kind does not look at, or a value of the wrong type.
     """
     known = {each.name: each for each in fields(Rule) if each.name not in ("met", "hit")}
     for name, value in given.items():
@@ -122,6 +138,10 @@ def parse(given: Mapping[str, Any]) -> Rule:
             raise BadRule(f"{name} cannot be {value!r}")
     if given.get("kind") not in KINDS:
         raise BadRule(f"there is no weather {given.get('kind')!r}; there is: {', '.join(KINDS)}")
+    for name in given:
+        if name not in ("kind", "id") and name not in _MAY[given["kind"]]:
+            may = ", ".join(sorted(_MAY[given["kind"]])) or "nothing more"
+            raise BadRule(f"{given['kind']} does not look at {name!r}; it may say: {may}")
     if given.get("direction", "down") not in ("down", "up"):
         raise BadRule("direction is up or down")
     if not 0 <= given.get("chance", 1.0) <= 1:

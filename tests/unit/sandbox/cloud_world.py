@@ -41,7 +41,8 @@ class SandboxBox:
 
     def runctl(self, *words: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
         verb, *rest = words
-        argv = [sys.executable, "-m", "runctl", "sandbox", verb, "--name", self.name, *rest]
+        name = () if "--name" in rest else ("--name", self.name)
+        argv = [sys.executable, "-m", "runctl", "sandbox", verb, *name, *rest]
         done = subprocess.run(
             argv, env={**self.env, **more}, capture_output=True, text=True, timeout=90, check=False
         )

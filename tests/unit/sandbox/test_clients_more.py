@@ -123,6 +123,7 @@ def test_the_runpod_sdk_makes_stops_resumes_and_ends_a_pod_that_ssh_enters(
 def test_openssh_runs_copies_and_forwards_on_an_ssh_host(box: SandboxBox, tmp_path: Path) -> None:
     line = box.runctl("ssh-host", "box").stdout.split()
     assert (line[:2], line[-1]) == (["ssh", "-F"], "box")
+    assert box.runctl("ssh-host", "box").stdout.split() == line  # once more does no harm
     config = line[2]
     assert client(box, *line, "cat; exit 7", stdin="in\n", code=7).stdout == "in\n"
     sent = tree(tmp_path / "sent")

@@ -92,7 +92,10 @@ def test_two_sandboxes_side_by_side_do_not_see_each_other(tmp_path: Path) -> Non
             two.client(
                 "s3", key=one.values["AWS_ACCESS_KEY_ID"], secret=one.values["AWS_SECRET_ACCESS_KEY"]
             ).list_buckets()
-        assert {each["name"] for each in json.loads(one.runctl("status", "--json").stdout)} == {"one", "two"}
+        [told] = json.loads(one.runctl("status", "--json").stdout)
+        assert told["name"] == "one"
+        every = one.runctl("status", "--json", "--name", "").stdout  # an empty name is none
+        assert {each["name"] for each in json.loads(every)} == {"one", "two"}
 
 
 def test_run_gives_a_program_the_sandbox_and_returns_its_status(tmp_path: Path) -> None:
@@ -117,15 +120,72 @@ def test_run_gives_a_program_the_sandbox_and_returns_its_status(tmp_path: Path) 
 
 
 def test_env_is_for_a_shell_to_eval(box: SandboxBox) -> None:
-    text = box.runctl("env").stdout
+    mine = {"AWS_PROFILE": "x", "AWS_ENDPOINT_URL_S3": "http://192.0.2.1", "NO_PROXY": "intern"}
+    text = box.runctl("env", check=True, **mine).stdout
+    shown = 'echo "$AWS_ENDPOINT_URL/$AWS_PROFILE/$AWS_ENDPOINT_URL_S3/$NO_PROXY"'
     done = subprocess.run(
-        ["sh", "-c", text + '\necho "$AWS_ENDPOINT_URL"'],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"AWS_PROFILE": "x"},
+        ["sh", "-c", f"{text}\n{shown}"], capture_output=True, text=True, check=True, env=mine
     )
-    assert done.stdout == box.values["AWS_ENDPOINT_URL"] + "\n"
+    assert done.stdout == box.values["AWS_ENDPOINT_URL"] + "///intern,127.0.0.1,localhost\n"
+
+
+def test_a_sandbox_that_runs_is_not_passed_over_for_another_kind_of_it(box: SandboxBox) -> None:
+    assert json.loads(box.runctl("up", "--plain", "--json").stdout)["started"] is False
+    for words in (("--region", "eu-west-1"), ("--boot-seconds", "3"), ("--seed", "5"), ("--port", "1")):
+        for verb in (("up",), ("run",)):
+            more = ("--", "true") if verb == ("run",) else ()
+            refused = box.runctl(*verb, *words, *more, check=False)
+            assert (refused.returncode, "error[sandbox-running]" in refused.stderr) == (2, True), (
+                refused.stderr
+            )
+            assert words[1] in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("nonsense=1", "there is no setting 'nonsense'; there is: agent, boot_seconds,"),
+        ("boot_seconds=soon", "boot_seconds is a number from 0, not 'soon'"),
+        ("instances=large", "instances is own or plain, not 'large'"),
+        ("agent=/nowhere", "agent is the path of a program"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_and_nothing_is_begun(
+    tmp_path: Path, setting: str, why: str
+) -> None:
+    one = SandboxBox(tmp_path)
+    refused = one.runctl("up", "--set", setting, check=False)
+    assert (refused.returncode, why in " ".join(refused.stderr.split())) == (2, True), refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_and_weather_are_told_in_words(box: SandboxBox) -> None:
+    shown = box.runctl("status").stdout.splitlines()
+    assert shown[0].split() == ["NAME", "ADDRESS", "PID", "INSTANCES", "WEATHER"]
+    assert shown[1].split()[1:2] + shown[1].split()[3:] == [box.values["AWS_ENDPOINT_URL"], "none", "fair"]
+    assert shown[2] == f"{box.name} is weaker than it could be:"
+    words = ("capacity", "--instance-type", "p4d.*", "--times", "3")
+    assert box.runctl("weather", *words).stdout == "w1  capacity\n"
+    row = box.runctl("weather").stdout.splitlines()[1]
+    assert row.split("  ")[:2] == ["w1", "capacity --instance-type 'p4d.*' --times 3"]  # to be typed again
+    assert "1 rule" in box.runctl("status").stdout
+    assert box.runctl("weather", "interrupt").stderr == "interrupt: no running instance is meant\n"
+    assert box.runctl("weather", "--remove", "w1").stderr == "w1 is out of force\n"
+    assert box.runctl("weather").stderr == "fair weather: no rule is in force\n"
+    refused = box.runctl("weather", "interrupt", "--chance", "0.5", check=False)
+    assert (refused.returncode, "does not look at 'chance'" in refused.stderr) == (2, True)
+    assert json.loads(box.runctl("reset", "--json").stdout)["instances"] == {}
+
+
+def test_clear_weather_calls_off_what_was_to_come(box: SandboxBox) -> None:
+    one, other = box.launch(MinCount=2, MaxCount=2)
+    for each in (one, other):
+        box.wait(each, "running")
+    box.weather("die", "--at", "0.5")
+    box.weather("clear")
+    box.weather("die", "--at", "0.6", "--instance", other)
+    box.wait(other, "terminated")  # by then the time of the first has passed
+    assert box.state(one) == "running"
 
 
 def test_a_taken_port_is_told_and_leaves_nothing(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def weather(*rules: dict[str, Any], clock: Hand | None = None, seed: int = 0) ->
         ({"action": "Describe*"}, True),
         ({"action": "Run*"}, False),
         ({"region": "us-*", "action": "*Instances"}, True),
-        ({"zone": "us-east-1a"}, False),  # the call has no zone: a rule about one is not about it
+        ({"key": "bucket/*"}, False),  # the call has no key: a rule about one is not about it
         ({"chance": 0.0}, False),
         ({"at": 5.0}, False),
     ],
@@ -153,3 +153,22 @@ def test_a_scenario_is_json_or_toml(tmp_path: Path) -> None:
         (tmp_path / "b.json").write_text(text)
         with pytest.raises(BadRule):
             read_scenario(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"kind": "throttle", "zone": "us-east-1a"},
+        {"kind": "capacity", "key": "a/b"},
+        {"kind": "interrupt", "chance": 0.5},
+        {"kind": "die", "seconds": 5},
+        {"kind": "silent", "region": "us-east-1"},
+        {"kind": "skew", "instance": "i-1"},
+        {"kind": "clear", "at": 1},
+    ],
+    ids=lambda rule: rule["kind"],
+)
+def test_a_rule_says_nothing_that_its_kind_does_not_look_at(rule: dict[str, Any]) -> None:
+    [name] = set(rule) - {"kind"}
+    with pytest.raises(BadRule, match=f"{rule['kind']} does not look at '{name}'"):
+        parse(rule)

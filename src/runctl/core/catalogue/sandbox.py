@@ -29,11 +29,32 @@ ENTRIES = {
         errors.InternalError,
         what="the sandbox did not start",
         why="{reason}",
-        fix=("  runctl sandbox down", "the log: {log}"),
+        fix=("  runctl sandbox down --name {name}", "the log: {log}"),
         explain=(
             "Its process ended, or did not listen in time. The reason is the last line of the log in its folder. A "
             "port that somebody else holds is the usual one: leave `--port` away and a free one is taken. `runctl "
             "sandbox down` removes what a broken start left."
+        ),
+    ),
+    "sandbox-running": Known(
+        errors.UsageError,
+        what="the sandbox {name} runs already, with other options",
+        why="these count from its start on, and it was not started with them: {other}",
+        fix=("  runctl sandbox down --name {name}", "  or another one beside it: --name"),
+        explain=(
+            "`runctl sandbox up` and `run` leave a sandbox that runs as it is. Port, region, seed, kind of instances and "
+            "settings are given when it starts; asked for others, they refuse instead of passing over it. Weather can be "
+            "changed at any time, with `runctl sandbox weather`."
+        ),
+    ),
+    "sandbox-setting": Known(
+        errors.UsageError,
+        what="a setting of the sandbox makes no sense",
+        why="{reason}",
+        fix=("  runctl sandbox up --help",),
+        explain=(
+            "`--set NAME=VALUE` sets what the services of a sandbox let be set: how long an instance takes to register "
+            "with Systems Manager, how fast its timeouts run, and the like. docs/sandbox.md says what each means."
         ),
     ),
     "sandbox-name": Known(
@@ -47,10 +68,10 @@ ENTRIES = {
         errors.UsageError,
         what="the sandbox refuses",
         why="it could not do what was asked",
-        fix=("  runctl sandbox weather --help",),
+        fix=("  runctl sandbox {verb} --help",),
         explain=(
             "The request was understood and refused: a kind of weather that does not exist, a field that a rule does "
-            "not have, an id that is not in force. The reason says which."
+            "not have, an id that is not in force, a host that is not there. The reason says which."
         ),
     ),
     "sandbox-scenario": Known(
