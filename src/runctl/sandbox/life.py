@@ -265,7 +265,11 @@ def ask(record: Mapping[str, Any], method: str, route: str, body: Any = None) ->
         connection.close()
     if answer.status != 200:
         verb = {"hosts": "ssh-host", "weather": "weather"}.get(route.partition("/")[0], route)
-        raise known("sandbox-refused", why=str(said.get("error", answer.status)), verb=verb)
+        raise known(
+            "sandbox-refused",
+            why=str(said.get("error", answer.status)),
+            fix=[f"  runctl sandbox {verb} --help"],
+        )
     return said
 
 

@@ -68,7 +68,7 @@ ENTRIES = {
         errors.UsageError,
         what="the sandbox refuses",
         why="it could not do what was asked",
-        fix=("  runctl sandbox {verb} --help",),
+        fix=("  runctl sandbox weather --help",),
         explain=(
             "The request was understood and refused: a kind of weather that does not exist, a field that a rule does "
             "not have, an id that is not in force, a host that is not there. The reason says which."
