@@ -18,6 +18,7 @@ GROUPS = {
     "interrupt": ("Ctrl+C until the prompt is back", 5),
     "sandbox_s3": ("the sandbox's S3, through s5cmd and boto3", 5),
     "aws_train": ("a run on AWS: its first line, the age of its lines, a fleet listed", 5),
+    "ssm": ("an instance through Systems Manager, against the sandbox", 5),
     "sandbox_life": ("the sandbox: up, instances, commands, sessions", 5),
 }
 FEWEST = 5  # a median of less says little

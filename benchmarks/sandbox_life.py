@@ -100,8 +100,8 @@ class Fleet:
         iam.create_instance_profile(InstanceProfileName="node")
         iam.add_role_to_instance_profile(InstanceProfileName="node", RoleName="node")
         self._image = self._ec2.describe_images()["Images"][0]["ImageId"]
-        (self._instance,) = self._launch(1)
-        until(lambda: self._ssm.get_connection_status(Target=self._instance)["Status"] == "connected")
+        (self.instance,) = self._launch(1)
+        until(lambda: self._ssm.get_connection_status(Target=self.instance)["Status"] == "connected")
 
     def boots(self, count: int) -> float:
         """From RunInstances until all of them are registered; afterwards they are terminated, and gone for good."""
@@ -118,16 +118,16 @@ class Fleet:
         """From SendCommand until its success is seen."""
         return seconds(self._command)
 
-    def first_line(self) -> float:
+    def first_line(self, command: str = "echo hello") -> float:
         """From StartSession until the first byte of its output."""
-        return self._session("echo hello").first_output
+        return self._session(command).first_output
 
-    def flood(self) -> float:
+    def flood(self, size: int = FLOOD) -> float:
         """From StartSession until the end of a session that had much to say."""
         done: list[Client] = []
-        took = seconds(lambda: done.append(self._session(f"head -c {FLOOD} /dev/zero")))
-        if len(done[0].stdout) != FLOOD:
-            raise RuntimeError(f"{len(done[0].stdout)} of {FLOOD} bytes arrived")
+        took = seconds(lambda: done.append(self._session(f"head -c {size} /dev/zero")))
+        if len(done[0].stdout) != size:
+            raise RuntimeError(f"{len(done[0].stdout)} of {size} bytes arrived")
         return took
 
     def _launch(self, count: int) -> list[str]:
@@ -145,7 +145,7 @@ class Fleet:
 
     def _command(self) -> None:
         sent = self._ssm.send_command(
-            InstanceIds=[self._instance], DocumentName="AWS-RunShellScript", Parameters={"commands": ["true"]}
+            InstanceIds=[self.instance], DocumentName="AWS-RunShellScript", Parameters={"commands": ["true"]}
         )["Command"]["CommandId"]
 
         def ended() -> bool:
@@ -158,4 +158,4 @@ class Fleet:
             raise RuntimeError(f"the command ended as {status}")
 
     def _session(self, command: str) -> Client:
-        return Client(self._ssm, self._instance, SESSION, command=command).wait(90)
+        return Client(self._ssm, self.instance, SESSION, command=command).wait(90)

@@ -50,6 +50,13 @@ def test_streams_and_status_are_the_commands_own(world: World, machine: str) -> 
     assert (done.code, done.out, done.err) == (7, "out\n", "err\n")
 
 
+def test_the_group_of_the_cloud_has_the_same_verbs(world: World, instance: str) -> None:
+    done = world.runctl("aws", "exec", instance, "--", "sh", "-c", "echo out; exit 7")
+    assert (done.code, done.out) == (7, "out\n")
+    block = world.runctl("aws", "ssh-config", instance)
+    assert block.out.startswith(f"Host {instance}\n")
+
+
 def test_bytes_go_through_a_pipe(world: World, machine: str) -> None:
     done = subprocess.run(
         world.argv("exec", machine, "--", "cat"),

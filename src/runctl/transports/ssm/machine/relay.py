@@ -84,6 +84,9 @@ class Relay:
 
     def run(self) -> None:
         """Until the client or the session is gone; then what runs is ended, also when it does not want to."""
+        self._fast.write()
+        import subprocess  # noqa: F401 - commands need it; it is loaded while the way to the port is made
+
         watch = select.poll()
         watch.register(1, 0)  # tells when nobody can read stdout any more
         while not self.ended:
