@@ -26,7 +26,7 @@ from runctl.core.clock import SystemClock
 from runctl.core.errors import AccessError, Cancelled, MachineGone, RunctlError, UnreachableError
 from runctl.core.model import Endpoint
 from runctl.testing.surroundings import surroundings
-from runctl.transports.ssm import commands, programs
+from runctl.transports.ssm import commands, programs, spooled
 from runctl.transports.ssm.machine import wire
 from runctl.transports.ssm.transport import SsmTransport
 
@@ -205,7 +205,7 @@ def test_an_invocation_that_is_not_known_yet_is_not_sent_again(slow: SsmBox) -> 
 
 def test_what_was_never_delivered_is_sent_again(slow: SsmBox, tmp_path: Path) -> None:
     instance, heard = slow.boot(), Heard()
-    slow.storm(kind="undeliverable", instance=instance, seconds=1.5)
+    slow.storm(kind="undeliverable", instance=instance, times=1)
     calls = calls_to(heard)
     append = ["sh", "-c", f"echo once >> {tmp_path}/file"]
     answers = commands.Commands(calls, REGION, SystemClock()).run(
@@ -255,7 +255,7 @@ def test_many_machines_are_asked_with_one_question(slow: SsmBox, monkeypatch: py
 
 
 def spool(home: Path, *words: str, forsaken: str = "90.0") -> str:
-    *argv, packed = programs.program(sys.executable, ("wire", "spool"))
+    *argv, packed = programs.program(sys.executable, spooled.PROGRAMS)
     source = zlib.decompress(b64decode(packed)).decode()
     changed = source.replace("FORSAKEN = 90.0", f"FORSAKEN = {forsaken}").replace("KEPT = 60.0", "KEPT = 3.0")
     packed = b64encode(zlib.compress(changed.encode())).decode()

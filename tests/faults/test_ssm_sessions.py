@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -301,3 +303,61 @@ def test_closing_ends_what_runs_there(world: SsmWorld, instance: str) -> None:
         assert failed == ["session-cut"]
     until(lambda: not processes("sleep 322.5"), lambda: "a command still runs")
     until(lambda: sessions(world) <= before, lambda: "a session is still open")
+
+
+def test_a_second_session_that_somebody_ended_is_replaced_unseen(
+    world: SsmWorld, instance: str, line: Line
+) -> None:
+    """The slow lane: what goes to the machine, and what comes from it while the fast one is not to be trusted."""
+    ssm = world.box.client("ssm")
+
+    def end_ports() -> None:
+        line.cut()  # from here on the slow lane carries the output
+        for each in ssm.describe_sessions(State="Active")["Sessions"]:
+            if each["DocumentName"] == "AWS-StartPortForwardingSession":
+                ssm.terminate_session(SessionId=each["SessionId"])
+
+    with world.transport(instance) as transport:
+        transport.exec(["true"], cancel=CancelToken())
+        assert counted(transport, at={1_000_000: end_ports, 4_000_000: end_ports}) == expected()
+        got = bytearray()
+        transport.exec(["cat"], stdin=[b"still heard"], on_output=got.extend, cancel=CancelToken())
+        assert bytes(got) == b"still heard"
+
+
+def test_a_forwarded_connection_outlives_a_cut(world: SsmWorld, instance: str, line: Line) -> None:
+    answer = bytes(range(256)) * 8000
+    ready, cancel = threading.Event(), CancelToken()
+    local = [0]
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            half = len(answer) // 2
+            connection.recv(100)
+            connection.sendall(answer[:half])
+            line.cut()
+            connection.sendall(answer[half:])
+
+    def on_ready(port: int) -> None:
+        local[0] = port
+        ready.set()
+
+    def forward(transport: SsmTransport) -> None:
+        with contextlib.suppress(Cancelled):
+            transport.forward(0, "127.0.0.1", listener.getsockname()[1], on_ready=on_ready, cancel=cancel)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, world.transport(instance) as transport:
+        forwarding = threading.Thread(target=forward, args=(transport,))
+        forwarding.start()
+        threading.Thread(target=serve, daemon=True).start()
+        assert ready.wait(20)
+        got = bytearray()
+        with socket.create_connection(("127.0.0.1", local[0]), timeout=60) as connection:
+            connection.sendall(b"all of it\n")
+            while piece := connection.recv(65536):
+                got += piece
+        assert bytes(got) == answer
+        cancel.cancel()
+        forwarding.join(5)
+        assert not forwarding.is_alive()

@@ -27,7 +27,7 @@ from runctl.core.cancel import CancelToken
 from runctl.core.errors import RunctlError
 from runctl.core.model import Endpoint
 from runctl.testing.surroundings import surroundings
-from runctl.transports.ssm import programs
+from runctl.transports.ssm import link, programs
 from runctl.transports.ssm.machine import wire
 from runctl.transports.ssm.transport import SsmTransport
 
@@ -141,7 +141,7 @@ class Relay:
     """The relay as a process of the test, with its fast lane."""
 
     def __init__(self, *, silence: str = "120.0", python: str = sys.executable) -> None:
-        *argv, packed = programs.program(python, ("wire", "streams", "relay"))
+        *argv, packed = programs.program(python, link.PROGRAMS)
         source = zlib.decompress(base64.b64decode(packed)).decode()
         changed = source.replace("SILENCE = 120.0", f"SILENCE = {silence}")
         argv.append(base64.b64encode(zlib.compress(changed.encode())).decode())

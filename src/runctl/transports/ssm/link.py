@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from runctl.transports.ssm.gateway import Gateway
 
 COMMAND, PORT = "AWS-StartNonInteractiveCommand", "AWS-StartPortForwardingSession"
-PROGRAMS = ("wire", "streams", "relay")
+PROGRAMS = ("wire", "lanes", "streams", "relay")
 OPEN_SECONDS = 30.0  # for the relay to say where it is, and for the way to it
 PING_SECONDS = 5.0
 QUIET_SECONDS = 6.0  # a lane over which nothing came for so long after a ping is not used

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from runctl.aws.calls import AwsCalls
     from runctl.core.ports import Surroundings
 
-PROGRAMS = ("wire", "spool")
+PROGRAMS = ("wire", "folder", "running", "spool")
 FIRST_WAIT = 2.0  # seconds the first command waits for something to tell
 NEXT_WAIT = 20.0  # seconds each further one does
 COMMAND_SECONDS = 120  # after which the agent kills one that hangs

@@ -23,34 +23,15 @@ import time
 from _operator import _compare_digest as same  # hmac.compare_digest, without what else hmac loads
 
 from runctl.transports.ssm.machine import wire
+from runctl.transports.ssm.machine.lanes import Lane, Lanes
 from runctl.transports.ssm.machine.streams import CONNECT_SECONDS, GRACE, READ, WRITE, Command, Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LANE_FULL = (
-    128 << 10
-)  # bytes waiting in a lane above which streams are not read: what comes in drops gathers in its pipe
 BEAT = 30.0  # seconds between signs of life on the fast lane: the service ends a session without any
 STRANGER = 5.0  # seconds a connection has to say the secret
-
-
-class Lane:
-    """Bytes on their way out of one descriptor."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.waiting = bytearray()
-
-    def write(self) -> None:
-        """As much as goes now; a lane that is broken is emptied, its reader will be missed elsewhere."""
-        try:
-            del self.waiting[: os.write(self.file.fileno(), self.waiting)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.waiting.clear()
 
 
 class Relay:
@@ -64,27 +45,23 @@ class Relay:
         self._wake = wake
         self._streams: dict[int, Any] = {}
         self._made: list[Any] = []  # connections that were made, or why not
-        self._unacked: dict[int, bytes] = {}
-        self._next = 1
+        self._lanes = Lanes(sys.stdout.buffer)
         self._expected = 1
-        self._fast = Lane(sys.stdout.buffer)
-        self._slow: Lane | None = None
         self._incoming = bytearray()
         self._strangers: dict[socket.socket, tuple[float, bytearray]] = {}
-        self._use_fast = True
         self._heard = self._beaten = time.monotonic()
         for fd in (1, wake):
             os.set_blocking(fd, False)
         self._selector.register(gate, READ, self._leave)
         self._selector.register(wake, READ, self._look_around)
         self._selector.register(self._listener, READ, self._accept)
-        self._fast.waiting += wire.HELLO % (self._listener.getsockname()[1], self._secret)
+        self._lanes.line(wire.HELLO % (self._listener.getsockname()[1], self._secret))
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Until the client or the session is gone; then what runs is ended, also when it does not want to."""
-        self._fast.write()
+        self._lanes.fast.write()
         import subprocess  # noqa: F401 - commands need it; it is loaded while the way to the port is made
 
         watch = select.poll()
@@ -101,7 +78,7 @@ class Relay:
                     self._dismiss(stranger)
             if now - self._beaten > BEAT:
                 self._beaten = now
-                self._fast.waiting += wire.MARK + b"\n"
+                self._lanes.line(wire.MARK + b"\n")
             if watch.poll(0) or now - self._heard > wire.SILENCE:
                 self.ended = True
         for number, grace in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
@@ -119,15 +96,14 @@ class Relay:
 
     def _listen(self) -> None:
         """Watch what can be acted on now, and nothing else."""
-        lane = self._lane()
-        room = lane is not None and len(lane.waiting) < LANE_FULL
+        fast, slow = self._lanes.fast, self._lanes.slow
         wanted: dict[Any, tuple[int, Any]] = {}
-        if self._fast.waiting:
-            wanted[self._fast.file] = (WRITE, self._write_fast)
-        if self._slow is not None:
-            wanted[self._slow.file] = (READ | (WRITE if self._slow.waiting else 0), self._talk)
+        if fast.waiting:
+            wanted[fast.file] = (WRITE, self._write_fast)
+        if slow is not None:
+            wanted[slow.file] = (READ | (WRITE if slow.waiting else 0), self._talk)
         for stream in self._streams.values():
-            for file, events in stream.wants(room=room).items():
+            for file, events in stream.wants(room=self._lanes.room).items():
                 wanted[file] = (events, self._carrier(stream))
         for key in list(self._selector.get_map().values()):
             if key.data in (self._leave, self._look_around, self._accept, self._introduce):
@@ -148,40 +124,8 @@ class Relay:
 
     # --- lanes --------------------------------------------------------------------------------------------------
 
-    def _lane(self) -> Lane | None:
-        return self._fast if self._use_fast else self._slow
-
-    def _queue(self, body: bytes) -> None:
-        lane = self._lane()
-        if lane is self._fast:
-            lane.waiting += wire.MARK + binascii.b2a_base64(body)
-        elif lane is not None:
-            lane.waiting += wire.LENGTH.pack(len(body)) + body
-
-    def _send(self, kind: int, stream: int, payload: bytes = b"") -> None:
-        """In order, and again when it is missed."""
-        body = wire.frame(kind, self._next, stream, payload)
-        self._unacked[self._next] = body
-        self._next += 1
-        self._queue(body)
-
-    def _say(self, kind: int, stream: int = 0, payload: bytes = b"") -> None:
-        """A state, over the slow lane."""
-        if self._slow is not None:
-            body = wire.frame(kind, 0, stream, payload)
-            self._slow.waiting += wire.LENGTH.pack(len(body)) + body
-
-    def _acknowledged(self, expected: int) -> None:
-        for sequence in [each for each in self._unacked if each < expected]:
-            del self._unacked[sequence]
-
-    def _again(self, expected: int) -> None:
-        self._acknowledged(expected)
-        for body in self._unacked.values():
-            self._queue(body)
-
     def _write_fast(self, _file: Any, _events: int) -> None:
-        self._fast.write()
+        self._lanes.fast.write()
 
     def _accept(self, _file: Any, _events: int) -> None:
         stranger, _ = self._listener.accept()
@@ -209,20 +153,20 @@ class Relay:
             return
         del self._strangers[stranger]
         self._selector.unregister(stranger)
-        if self._slow is not None:
-            self._close(self._slow.file)
+        if self._lanes.slow is not None:
+            self._close(self._lanes.slow.file)
         stranger.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._slow = Lane(stranger)
+        self._lanes.slow = Lane(stranger)
         self._incoming = bytearray(got[size + wire.LENGTH.size :])
-        self._say(wire.ACK, self._expected)
+        self._lanes.say(wire.ACK, self._expected)
         for stream in self._streams.values():
             self._tell(stream)
-        if not self._use_fast:
-            self._again(wire.LENGTH.unpack_from(got, size)[0])
+        if not self._lanes.use_fast:
+            self._lanes.again(wire.LENGTH.unpack_from(got, size)[0])
         self._understand()
 
     def _talk(self, connection: socket.socket, events: int) -> None:
-        lane = self._slow
+        lane = self._lanes.slow
         if lane is None or lane.file is not connection:
             return
         if events & WRITE:
@@ -235,7 +179,7 @@ class Relay:
             except OSError:
                 piece = b""
             if not piece:
-                self._slow = None
+                self._lanes.slow = None
                 self._close(connection)
                 return
             self._incoming += piece
@@ -255,22 +199,20 @@ class Relay:
                 self._expected += 1
                 self._obey(kind, number, payload)
         if ordered:
-            self._say(wire.ACK, self._expected)
+            self._lanes.say(wire.ACK, self._expected)
 
     def _note(self, kind: int, number: int, payload: bytes) -> None:
         if kind == wire.ACK:
-            self._acknowledged(number)
+            self._lanes.acknowledged(number)
         elif kind == wire.CREDIT and number in self._streams:
             self._streams[number].accepted = wire.COUNT.unpack(payload)[0]
         elif kind == wire.PING:
-            self._say(wire.PING, number)
-            if len(self._fast.waiting) < 4 * LANE_FULL:
-                self._fast.waiting += wire.MARK + binascii.b2a_base64(wire.frame(wire.PING, 0, number))
+            self._lanes.pong(number)
         elif kind == wire.FAST:
-            self._use_fast = True
+            self._lanes.use_fast = True
         elif kind == wire.SLOW:
-            self._use_fast = False
-            self._again(number)
+            self._lanes.use_fast = False
+            self._lanes.again(number)
 
     def _obey(self, kind: int, number: int, payload: bytes) -> None:
         stream = self._streams.get(number)
@@ -306,7 +248,7 @@ class Relay:
 
     def _fail(self, number: int, error: Exception) -> None:
         told = getattr(error, "strerror", None) or str(error)
-        self._send(wire.FAILED, number, told.encode(errors="replace"))
+        self._lanes.send(wire.FAILED, number, told.encode(errors="replace"))
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
@@ -330,16 +272,16 @@ class Relay:
 
     def _tell(self, stream: Any) -> None:
         count = wire.NOBODY if stream.deaf else stream.taken
-        self._say(wire.CREDIT, stream.number, wire.COUNT.pack(count))
+        self._lanes.say(wire.CREDIT, stream.number, wire.COUNT.pack(count))
 
     def _read(self, stream: Any, source: Any) -> None:
         kind = stream.sources[source]
         piece = stream.read(source)
         if piece:
-            self._send(kind, stream.number, piece)
+            self._lanes.send(kind, stream.number, piece)
         elif piece is not None:
             if isinstance(stream, Connection):
-                self._send(kind, stream.number)
+                self._lanes.send(kind, stream.number)
             else:
                 self._close(source)
 
@@ -360,7 +302,7 @@ class Relay:
                 del self._streams[number]
                 for file in stream.remains():
                     self._close(file)
-                self._send(wire.EXIT, number, b"%d" % code)
+                self._lanes.send(wire.EXIT, number, b"%d" % code)
 
 
 def main() -> None:
