@@ -127,7 +127,7 @@ def test_a_machine_that_is_kept_has_a_whole_lease_left(
 
 def test_a_machine_without_a_lease_is_left_alone(box: AgentBox, shutdown: Shutdown, tmp_path: Path) -> None:
     box.launch("r1", "print(1)")
-    asked = request(tmp_path, "r1", lease_seconds=None)
+    asked = request(tmp_path, "r1", lease_seconds=None, release="keep")
     box.call("keep", asked)
     until(lambda: box.call("keep", asked)["keeping"] is False, "it is done")
     assert shutdown.lines() == []

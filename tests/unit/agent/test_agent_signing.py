@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from botocore.auth import S3SigV4Auth
@@ -154,25 +153,21 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.server_close()
 
 
-def test_a_certificate_is_checked(secure: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_is_checked(secure: tuple[str, Path]) -> None:
     url, cert = secure
-    env = {**KEYS, "AWS_ENDPOINT_URL": url}
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(cert))
-    store = open_store(access_of("s3://b"), env=env)
-    assert store.get("k") == b"ok"
-    store.close()
-    monkeypatch.delenv("AWS_CA_BUNDLE")
-    stranger = open_store(access_of("s3://b"), env=env, patience=Patience(attempts=1))
-    with pytest.raises(AgentFailure) as refused:
-        stranger.get("k")
-    assert "CERTIFICATE_VERIFY_FAILED" in refused.value.facts["detail"]
-    misnamed = open_store(
-        access_of("s3://b"),
-        env={**env, "AWS_ENDPOINT_URL": url.replace("127.0.0.1", "localhost")},
-        patience=Patience(attempts=1),
-    )
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(cert))
-    with pytest.raises(AgentFailure) as other:
-        misnamed.get("k")
-    assert "CERTIFICATE_VERIFY_FAILED" in other.value.facts["detail"]
-    assert urlsplit(url).port
+
+    def asked(url: str, **env: str) -> bytes:
+        given = {**KEYS, "AWS_ENDPOINT_URL": url, **env}
+        store = open_store(access_of("s3://b"), env=given, patience=Patience(attempts=1))
+        try:
+            return store.get("k")
+        finally:
+            store.close()
+
+    assert asked(url, AWS_CA_BUNDLE=str(cert)) == b"ok"
+    with pytest.raises(AgentFailure) as stranger:
+        asked(url)
+    assert "CERTIFICATE_VERIFY_FAILED" in stranger.value.facts["detail"]
+    with pytest.raises(AgentFailure) as misnamed:
+        asked(url.replace("127.0.0.1", "localhost"), AWS_CA_BUNDLE=str(cert))
+    assert "CERTIFICATE_VERIFY_FAILED" in misnamed.value.facts["detail"]

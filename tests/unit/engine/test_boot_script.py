@@ -49,7 +49,7 @@ def test_it_fits_and_arms_the_deadline_before_anything_else() -> None:
         lease_seconds=1790,
         release="terminate",
     )
-    assert len(text) < LIMIT - 2000
+    assert len(text) < LIMIT - 1000  # with the longest names there can be
     lines = [line for line in text.decode().splitlines() if not line.startswith(("#", "export"))]
     assert lines[0].startswith("shutdown -h +30 ")
 
