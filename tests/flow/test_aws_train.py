@@ -212,3 +212,32 @@ def test_ctrl_c_is_heard_at_once_whatever_goes_on(
         assert user.runctl("clean", "--yes").code == 0
     until(lambda: not aws.instances(), lambda: str(aws.instances()), seconds=60)
     assert debts(user) == []
+
+
+def test_a_damaged_checkpoint_in_the_bucket_is_found_by_verify(
+    user: World, project: Path, aws: Account
+) -> None:
+    assert train(user, project).code == 0
+    whole = user.runctl("checkpoint", "verify", "latest")
+    assert (whole.code, whole.out) == (0, "whole    step-5.safetensors\n"), whole.err
+    (found,) = user.runctl("checkpoint", "list", "latest", "--json").json()["checkpoints"]
+    bucket, _, prefix = found["place"].removeprefix("s3://").partition("/")
+    assert found["files"][0]["key"].startswith("checkpoints/")
+    key = f"{prefix.removesuffix('checkpoints')}{found['files'][0]['key']}"
+    body = aws.box.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    aws.box.client("s3").put_object(Bucket=bucket, Key=key, Body=body[:-1] + bytes([body[-1] ^ 1]))
+    damaged = user.runctl("checkpoint", "verify", "latest")
+    assert damaged.code == 1
+    assert "DAMAGED  step-5.safetensors: " in damaged.out
+    assert "error[checkpoint-damaged]" in damaged.err
+
+
+def test_a_run_that_ended_unwatched_costs_what_it_took(user: World, project: Path, aws: Account) -> None:
+    assert train(user, project, "--detach").code == 0
+    until(lambda: user.runctl("show", "latest", "--json").json()["state"] == "ended", lambda: "")
+    shown = user.runctl("show", "latest", "--json").json()
+    assert shown["machines"][0]["to"] == shown["ended_at"]
+    assert shown["paths"]["output"] == f"{shown['store']}/runs/{shown['id']}/1/output"
+    closing = user.runctl("attach", "latest").err
+    assert "cost        0.00" in closing, closing
+    assert "runctl checkpoint pull" in closing

@@ -14,7 +14,7 @@ from runctl.api.watching import follow, record
 from runctl.core.cancel import CancelToken, limited, together
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, RunctlError, UnreachableError
-from runctl.core.events import Notice, RunCost
+from runctl.core.events import Notice
 from runctl.core.model import Outcome, Purchase, RunState
 from runctl.core.quantities import count
 from runctl.engine import cost
@@ -151,7 +151,7 @@ class _Attempts:
         while True:
             run = self._one(run, offers, hand_over)
             if run.state is RunState.ENDED:
-                self._tell_cost(run)
+                self.emit(cost.told(run, now=self.rt.clock.now()))
             if run.outcome is not Outcome.PREEMPTED or self.how.detach:
                 return run
             if run.attempt >= int(self.rt.config.number("max_attempts") or 1):
@@ -165,7 +165,7 @@ class _Attempts:
         last = get_request(self.store, run.id, run.attempt, cancel=self.rt.cancel)
         start = stored_checkpoint(self.store, run.id, run.attempt, cancel=self.rt.cancel)
         request = next_request(last, attempt=run.attempt + 1, resume_from=start)
-        where = "its beginning" if request["resume_from"] is None else str(request["resume_from"])
+        where = "its beginning" if start is None else start["store"].rpartition("/checkpoints/")[2]
         self.emit(Notice("info", f"attempt {run.attempt + 1} of {run.name} goes on from {where}"))
         again = replace(
             run, attempt=run.attempt + 1, state=RunState.PENDING, outcome=None, reason="", error=None,
@@ -194,8 +194,16 @@ class _Attempts:
                 run = self._on(run, leased.machine)
                 if self.secrets:
                     self._hand_over_secrets(run, scope.cancel)
-                if self.how.detach or self.keep:
+                if self.keep:
                     leased.keep()
+                elif self.how.detach:
+                    leased.keep(told=True)
+                    price = f"{leased.machine.offer.price_per_hour} {leased.machine.offer.currency}"
+                    self.emit(
+                        Notice(
+                            "info", f"{run.machine} costs {price} an hour, and ends with the run by itself"
+                        )
+                    )
                 self.how.on_start(run)
                 if self.how.detach:
                     return run
@@ -269,11 +277,6 @@ class _Attempts:
         run = cost.leased(run, machine, now=self.rt.clock.now(), least_seconds=least)
         self._keep_record(run)
         return run
-
-    def _tell_cost(self, run: Run) -> None:
-        spent = cost.cost(run.machines, now=self.rt.clock.now())
-        currency = str(run.machines[-1]["currency"]) if run.machines else "USD"
-        self.emit(RunCost(str(spent), currency, tuple(dict(each) for each in run.machines)))
 
     def _keep_record(self, run: Run) -> None:
         record(self.rt, run)

@@ -82,13 +82,13 @@ def save_runs(rt: Runtime, runs: Sequence[Run]) -> list[Run]:
 
 def stop(rt: Runtime, target: str, machine_id: str, *, not_mine: bool = False) -> None:
     """Stop a machine; its disk stays. Runs on it are to be saved before."""
-    with step("stop", f"stop {machine_id}", emit=rt.emit, clock=rt.clock):
+    with step("stop", f"stop {machine_id.partition('@')[0]}", emit=rt.emit, clock=rt.clock):
         kept(rt, target).stop(machine_id, rt.cancel, not_mine=not_mine)
 
 
 def start(rt: Runtime, target: str, machine_id: str, *, not_mine: bool = False) -> Machine:
     """Start a stopped machine and wait until it runs."""
-    with step("start", f"start {machine_id}", emit=rt.emit, clock=rt.clock):
+    with step("start", f"start {machine_id.partition('@')[0]}", emit=rt.emit, clock=rt.clock):
         return kept(rt, target).start(machine_id, rt.cancel, not_mine=not_mine)
 
 
@@ -135,7 +135,7 @@ def create(
         cancel=rt.cancel,
         allow=allow,
     ) as held:
-        held.keep()
+        held.keep(told=True)
         return held.machine
 
 

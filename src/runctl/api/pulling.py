@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
+from runctl.core.errors import AgentError
 from runctl.core.quantities import size
 from runctl.engine.steps import step
 from runctl.engine.store_reader import StoreReader
@@ -54,6 +56,28 @@ def pull_checkpoint(rt: Runtime, run: Run, checkpoint: Mapping[str, Any], folder
         os.replace(part, target)
         doing.summary = size(checkpoint["size"])
     return target
+
+
+def verified(rt: Runtime, run: Run, listing: Mapping[str, Any]) -> dict[str, Any]:
+    """``listing``, of a run with a store, with every byte read and compared: what is damaged is among the incomplete.
+
+    Each is fetched to a temporary folder, one after the other, and looked into by its format.
+    """
+    from runctl.formats.folder import find  # noqa: PLC0415 - only for this
+
+    good, bad = [], list(listing["incomplete"])
+    for each in listing["checkpoints"]:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                there = pull_checkpoint(rt, run, each, Path(folder))
+                broken = find(str(there), verify=True)["incomplete"]
+            except AgentError as error:  # torn, or missing in the store
+                broken = [{"why": f"{error.what}: {error.why}"}]
+        if broken:
+            bad.append({"path": each["path"], "kind": "damaged", "why": broken[0]["why"]})
+        else:
+            good.append(each)
+    return {**listing, "checkpoints": good, "incomplete": bad}
 
 
 @contextmanager

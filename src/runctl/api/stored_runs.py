@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.cancel import together
 from runctl.core.errors import AccessError, RunctlError, UnreachableError, UsageError
-from runctl.core.events import Output
+from runctl.core.events import Notice, Output
 from runctl.core.model import RunState, run_from_json
 from runctl.engine.follow import Follower
 from runctl.engine.follow_both import FollowBoth, preempted
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from runctl.api.runtime import Runtime
+    from runctl.core.events import Event
     from runctl.core.model import Run
     from runctl.engine.records import Recorder
 
@@ -34,8 +36,9 @@ def reader(rt: Runtime, run: Run) -> StoreReader:
 
 def follow(rt: Runtime, run: Run, recorder: Recorder) -> dict[str, Any]:
     """Emit output and events of the run until its attempt has ended; its last status."""
+    aside = replace(rt, emit=lambda event: rt.emit(_in_passing(event)))
     follower = Follower(
-        rt.agent(run.endpoint, emit=recorder),
+        aside.agent(run.endpoint, emit=recorder),
         run.id,
         emit=rt.emit,
         clock=rt.clock,
@@ -43,6 +46,13 @@ def follow(rt: Runtime, run: Run, recorder: Recorder) -> dict[str, Any]:
     )
     both = FollowBoth(follower, reader(rt, run), gone=lambda: gone(rt, run), clock=rt.clock)
     return both.follow(cancel=rt.cancel)
+
+
+def _in_passing(event: Event) -> Event:
+    """What a transport tells, where the store tells of the run meanwhile: that it has to wait is a detail."""
+    if isinstance(event, Notice) and event.level == "info":
+        return replace(event, level="detail")
+    return event
 
 
 def gone(rt: Runtime, run: Run) -> str | None:
@@ -68,7 +78,8 @@ def status(rt: Runtime, run: Run) -> dict[str, Any] | None:
     reason = gone(rt, run)
     if reason is None:
         return found
-    return preempted({"run": run.id, "attempt": run.attempt, **(found or {})}, reason)
+    last = reader(rt, run).last_seen(rt.cancel)
+    return preempted({"run": run.id, "attempt": run.attempt, **(found or {})}, reason, last_seen=last)
 
 
 def refreshed(rt: Runtime, runs: Iterable[Run]) -> list[Run]:
@@ -119,7 +130,11 @@ def checkpoints(rt: Runtime, run: Run) -> dict[str, Any]:
     found: list[Mapping[str, Any]] = []
     for attempt in range(run.attempt, 0, -1):
         listing = StoreReader(store, run.id, attempt).json("checkpoints.json", rt.cancel) or {}
-        found += [{"tensors": None, **each, "attempt": attempt} for each in listing.get("checkpoints", ())]
+        place = f"{run.store}/runs/{run.id}/{attempt}/checkpoints"
+        found += [
+            {"tensors": None, **each, "attempt": attempt, "place": place}
+            for each in listing.get("checkpoints", ())
+        ]
     return {"checkpoints": found, "incomplete": [], "directory": f"{run.store}/runs/{run.id}"}
 
 

@@ -342,7 +342,12 @@ def checkpoints(rt: Runtime, run: Run, *, verify: bool = False) -> dict[str, Any
     if run.store:
         from runctl.api import stored_runs  # noqa: PLC0415 - as above
 
-        return stored_runs.checkpoints(rt, run)
+        found = stored_runs.checkpoints(rt, run)
+        if verify:
+            from runctl.api.pulling import verified  # noqa: PLC0415 - only for this
+
+            return verified(rt, run, found)
+        return found
     return rt.agent(run.endpoint).call("checkpoints", {"run": run.id, "verify": verify}, cancel=rt.cancel)
 
 

@@ -207,6 +207,12 @@ def _message(error: BaseException) -> str:
     return str(told or error)
 
 
+def _bucket(error: BaseException) -> str:
+    """The bucket that S3 names beside a refusal; empty where it names none."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("BucketName", "")) if isinstance(response, dict) else ""
+
+
 def in_short(error: BaseException) -> str:
     """What a failure is called: the service's code, or the exception's class."""
     return code_of(error) or type(error).__name__
@@ -265,6 +271,8 @@ def translate(error: BaseException, *, action: str, region: str, profile: str) -
         facts |= _denial(message, action)
     if vendor := code_of(error):
         facts[VENDOR_CODE] = vendor
+    if bucket := _bucket(error):
+        facts |= {"bucket": bucket, "detail": f"{facts['detail']}: {bucket}"}
     if expected := _REGION_EXPECTED.search(message):
         facts["expected"] = expected.group(1)
     return known(code, **facts)

@@ -48,5 +48,9 @@ def run(args: argparse.Namespace, session: Session) -> int:
         except OSError:  # nobody reads stdout any more, or it cannot be written
             detached(found, session)
             raise
+    if ended.machines:
+        from runctl.engine import cost  # noqa: PLC0415 - loaded with the engine
+
+        session.view.emit(cost.told(ended, now=session.runtime.clock.now()))
     api.raise_for_outcome(session.runtime, ended)
     return 0

@@ -10,6 +10,7 @@ from runctl.views.text import count, safe, size
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from runctl.cli.session import Session
     from runctl.core.errors import RunctlError
@@ -67,7 +68,7 @@ def _list(target: str, session: Session) -> int:
         for line in table(answer["checkpoints"]):
             session.out(line)
     else:
-        session.say(f"no complete checkpoint in {target}")
+        session.say(f"no complete checkpoint in {answer.get('run', target)}")
     for each in answer["incomplete"]:
         session.say(f"not complete: {_reason(each)}")
     return 0
@@ -82,7 +83,7 @@ def _info(target: str, session: Session) -> int:
     if session.options.json:
         session.out_json({"directory": answer["directory"], **chosen})
         return 0
-    for line in page(answer["directory"], chosen):
+    for line in page(chosen.get("place", answer["directory"]), chosen):
         session.out(line)
     return 0
 
@@ -138,7 +139,10 @@ def _verify(target: str, session: Session) -> int:
         session.out_json(answer)
     else:
         for each in good:
-            session.out(f"whole    {safe(each['path'])}")
+            several = any(one.get("attempt", 1) > 1 for one in good)
+            session.out(
+                f"whole    {safe(each['path'])}" + (f"  (attempt {each['attempt']})" if several else "")
+            )
         for each in bad:
             session.out(f"{'DAMAGED' if each['kind'] == 'damaged' else 'unsure':8} {_reason(each)}")
     if damaged:
@@ -150,7 +154,7 @@ def _verify(target: str, session: Session) -> int:
             reasons=_reasons(damaged),
         )
     if not good:
-        raise _nothing(target, answer)
+        raise _nothing(answer.get("run", target), answer)
     return 0
 
 
@@ -164,9 +168,12 @@ def _find(target: str, session: Session, *, verify: bool = False) -> dict[str, A
     if "/" in target or target.startswith((".", "~")):
         raise known("checkpoint-path-missing", path=target)
     from runctl import api  # noqa: PLC0415 - the engine is not needed for a path
+    from runctl.cli.signals import install_signals  # noqa: PLC0415 - as above
 
     found = api.get_run(session.runtime, target)
-    return api.checkpoints(session.runtime, found, verify=verify)
+    with install_signals(session.cancel, say=session.say):
+        answer = api.checkpoints(session.runtime, found, verify=verify)
+    return {**answer, "run": found.name}
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -212,30 +219,35 @@ def _number(value: int | None) -> str:
 
 
 def table(checkpoints: list[dict[str, Any]]) -> list[str]:
-    """The lines of ``list``: a head, then one per checkpoint, columns aligned, the path last."""
-    rows = [("STEP", "EPOCH", "SIZE", "TENSORS", "FORMAT", "MODIFIED", "PATH")]
-    rows += [
-        (
-            _number(each["step"]),
-            _number(each["epoch"]),
-            size(each["size"]),
-            _number(each["tensors"]),
-            each["format"],
-            _when(each["modified"]),
-            safe(each["path"]),
-        )
-        for each in checkpoints
+    """The lines of ``list``: a head, then one per checkpoint, columns aligned, the path last.
+
+    The attempt is told where there was more than one, as each may have written a file of the same name; the number of
+    tensors where any is known.
+    """
+    several = any(each.get("attempt", 1) > 1 for each in checkpoints)
+    counted = any(each["tensors"] is not None for each in checkpoints)
+    columns: list[tuple[str, bool, Callable[[dict[str, Any]], str]]] = [
+        *([("ATTEMPT", True, lambda each: str(each["attempt"]))] if several else []),
+        ("STEP", True, lambda each: _number(each["step"])),
+        ("EPOCH", True, lambda each: _number(each["epoch"])),
+        ("SIZE", True, lambda each: size(each["size"])),
+        *([("TENSORS", True, lambda each: _number(each["tensors"]))] if counted else []),
+        ("FORMAT", False, lambda each: each["format"]),
+        ("MODIFIED", False, lambda each: _when(each["modified"])),
+        ("PATH", False, lambda each: safe(each["path"])),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    right = (True, True, True, True, False, False)
-    lines = []
-    for row in rows:
-        cells = [
-            f"{cell:>{width}}" if to_right else f"{cell:<{width}}"
-            for cell, width, to_right in zip(row[:6], widths, right, strict=True)
-        ]
-        lines.append("  ".join([*cells, row[6]]))
-    return lines
+    rows = [
+        [title for title, _, _ in columns],
+        *([cell(each) for _, _, cell in columns] for each in checkpoints),
+    ]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, (_, right, _) in zip(row, widths, columns, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _when(seconds: float) -> str:

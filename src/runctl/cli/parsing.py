@@ -89,6 +89,17 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         settings.setdefault("width", _columns() - 2)
         super().__init__(prog, **settings)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs in lines of ``width``. Lines that begin with spaces, or follow a heading, stay as they are."""
+        from runctl.views.text import wrap  # noqa: PLC0415 - only for a help page
+
+        lines: list[str] = []
+        for paragraph in text.strip("\n").split("\n\n"):
+            own = paragraph.split("\n")
+            prose = not any(line.startswith(" ") or line.endswith(":") for line in own)
+            lines += [*(wrap(paragraph, width) if prose else own), ""]
+        return "\n".join(indent + line if line else "" for line in lines[:-1])
+
 
 def _columns() -> int:
     """The width of the terminal, as ``shutil.get_terminal_size`` finds it."""

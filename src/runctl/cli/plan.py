@@ -46,5 +46,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         if kept is not None:
             asked = {"resume": args.resume, "settings": {k: v for k, v in given.items() if v is not None}}
             api.save_plan(kept, plan, asked)
+        status = show_plan(plan, session)
+        if kept is not None:
             session.say(f"the plan is in {args.output_plan}; do it with:\n  runctl apply {args.output_plan}")
-        return show_plan(plan, session)
+        return status

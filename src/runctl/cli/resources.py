@@ -61,11 +61,11 @@ def _table(found: list[Resource], session: Session, now: datetime) -> str:
         Column("MACHINE"),
         Column("STATE", state=True),
         Column("TYPE"),
-        Column("PLACE"),
+        Column("PLACE", spare=True),
         Column("MARKET"),
         Column("$/H", right=True),
         Column("COST", right=True),
-        Column("RUN", flexible=True),
+        Column("NAME", flexible=True),
     )
     rows = []
     for each in found:

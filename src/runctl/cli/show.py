@@ -57,7 +57,13 @@ def run(args: argparse.Namespace, session: Session) -> int:
 
 
 def places(found: Run, record: Path, plan: Mapping[str, Any] | None) -> dict[str, str]:
-    """Where the run's files are: its record here; its output and checkpoints on its machine, once that was asked."""
+    """Where the run's files are: its record here; its output and checkpoints in its store, else on its machine."""
+    if found.store:
+        attempt = f"{found.store}/runs/{found.id}/{found.attempt}"
+        return {
+            "record": str(record),
+            **{name: f"{attempt}/{name}" for name in ("output", "checkpoints", "outputs")},
+        }
     if plan is None:
         return {"record": str(record)}
     home = f"{plan['machine']['home']}/runs/{found.id}"

@@ -16,6 +16,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from runctl.core.events import RunCost
+from runctl.core.model import RunState
 from runctl.engine.records import timestamp
 
 if TYPE_CHECKING:
@@ -48,9 +50,32 @@ def leased(run: Run, machine: Machine, *, now: datetime, least_seconds: int) -> 
 
 
 def returned(run: Run, *, now: datetime) -> Run:
-    """The run with every machine that is still leased given back ``now``."""
-    given = tuple(each if each["to"] else {**each, "to": timestamp(now)} for each in run.machines)
+    """The run with what is still leased given back ``now``, and so the last, which ``settled`` knew less well."""
+    last = len(run.machines) - 1
+    given = tuple(
+        each if each["to"] and index != last else {**each, "to": timestamp(now)}
+        for index, each in enumerate(run.machines)
+    )
     return replace(run, machines=given)
+
+
+def settled(run: Run) -> Run:
+    """The run; once it has ended, nothing is leased for it: whatever nobody saw given back went when it ended.
+
+    One that never said when it ended was never begun, and cost the least that is billed.
+    """
+    if run.state is not RunState.ENDED:
+        return run
+    given = tuple(
+        each if each["to"] else {**each, "to": run.ended_at or each["from"]} for each in run.machines
+    )
+    return replace(run, machines=given)
+
+
+def told(run: Run, *, now: datetime) -> RunCost:
+    """What the run has cost, as an event."""
+    currency = str(run.machines[-1]["currency"]) if run.machines else "USD"
+    return RunCost(str(cost(run.machines, now=now)), currency, tuple(dict(each) for each in run.machines))
 
 
 def cost(machines: Iterable[Mapping[str, Any]], *, now: datetime) -> Decimal:

@@ -163,11 +163,11 @@ class FollowBoth:
             return status
         end = RunEnded("preempted", None, reason=reason)
         self._follower.end_with(end)
-        return preempted(status, reason)
+        return preempted(status, reason, last_seen=self._reader.last_seen(cancel))
 
 
-def preempted(status: dict[str, Any], reason: str) -> dict[str, Any]:
-    """The status of a run whose machine ended before it could write one. Pure."""
+def preempted(status: dict[str, Any], reason: str, *, last_seen: str | None) -> dict[str, Any]:
+    """The status of a run whose machine ended before it could write one; it ended when it was last seen. Pure."""
     nothing = dict.fromkeys(("exit_code", "signal", "script_started_at", "ended_at", "error"))
     return {
         "env_key": "",
@@ -179,4 +179,5 @@ def preempted(status: dict[str, Any], reason: str) -> dict[str, Any]:
         "state": "ended",
         "outcome": "preempted",
         "reason": reason,
+        "ended_at": status.get("ended_at") or last_seen,
     }

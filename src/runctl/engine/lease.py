@@ -40,10 +40,11 @@ class Lease:
 
     machine: Machine
     kept: bool = False
+    told: bool = False
 
-    def keep(self) -> None:
-        """Do not release at the end of the block. Safe to repeat."""
-        self.kept = True
+    def keep(self, *, told: bool = False) -> None:
+        """Do not release at the end of the block. Safe to repeat. ``told``: the caller says what becomes of it."""
+        self.kept, self.told = True, told
 
 
 def _anything(_offer: Offer, _instead_of: Offer) -> bool:
@@ -104,11 +105,14 @@ def lease(
                 )
         raise
     if held.kept:
-        offer = held.machine.offer
-        price = f"{offer.price_per_hour} {offer.currency}"
-        emit(
-            Notice("warning", f"{held.machine.id} stays and costs {price} an hour; end it with: runctl clean")
-        )
+        if not held.told:
+            offer = held.machine.offer
+            price = f"{offer.price_per_hour} {offer.currency}"
+            emit(
+                Notice(
+                    "warning", f"{held.machine.id} stays and costs {price} an hour; end it with: runctl clean"
+                )
+            )
         return
     with limited(cancel, CONFIRM_SECONDS) as soon:
         settle(provider, run_id, ledger=ledger, emit=emit, cancel=soon, fate_known=True, failing=False)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.model import Outcome, RunState
+from runctl.engine.cost import settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def absorb(run: Run, status: Mapping[str, Any]) -> Run:
     """The record with what the agent's ``Status`` knows better."""
     outcome = status["outcome"]
-    return replace(
+    now = replace(
         run,
         state=RunState(status["state"]),
         outcome=None if outcome is None else Outcome(outcome),
@@ -29,6 +30,7 @@ def absorb(run: Run, status: Mapping[str, Any]) -> Run:
         env_key=status["env_key"] or run.env_key,
         error=status["error"],
     )
+    return settled(now)
 
 
 def absorb_record(record: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:

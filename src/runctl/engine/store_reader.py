@@ -45,6 +45,11 @@ class StoreReader:
             raise
         return value
 
+    def last_seen(self, cancel: CancelToken) -> str | None:
+        """When the machine last gave a sign of life, by its own clock; None where it never did."""
+        beat = self.json("heartbeat.json", cancel)
+        return None if beat is None else str(beat["at"])
+
     def read(self, stream: str, offset: int, cancel: CancelToken) -> Iterator[tuple[int, bytes]]:
         """What there is of ``stream`` from ``offset`` on, in order, as ``(offset, bytes)``; nothing when that is all.
 

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("NAME"),
     Column("STATE", state=True),
-    Column("EXIT", right=True),
+    Column("EXIT", right=True, spare=True),
     Column("STARTED"),
     Column("TIME", right=True),
+    Column("COST", right=True),
     Column("SCRIPT", flexible=True),
     Column("MACHINE", flexible=True),
 )
+COST = COLUMNS.index(Column("COST", right=True))
 LABEL = 13  # columns of the labels on a run's page
 
 
@@ -34,20 +36,47 @@ def listing(
     width: int | None = None,
     style: Style | None = None,
 ) -> str:
-    """The table of ``runctl runs``. ``now`` in seconds since the epoch; ``zone`` None is this machine's own."""
-    rows = [
+    """The table of ``runctl runs``. ``now`` in seconds since the epoch; ``zone`` None is this machine's own.
+
+    A machine that was bought is told by its type, and what the run cost is told where any run cost something.
+    """
+    rows: list[tuple[str, ...]] = [
         (
             record["name"],
             state(record),
             ending(record),
             local_time(record["started_at"] or record["created_at"], zone, short=True),
             _lasted(record, now),
+            _spent(record, now),
             record["script"],
-            record["machine"],
+            _machine(record),
         )
         for record in records
     ]
-    return table(COLUMNS, rows, width=width, style=style)
+    columns: Sequence[Column] = COLUMNS
+    if not any(row[COST] for row in rows):
+        columns = [*COLUMNS[:COST], *COLUMNS[COST + 1 :]]
+        rows = [(*row[:COST], *row[COST + 1 :]) for row in rows]
+    return table(columns, rows, width=width, style=style)
+
+
+def _spent(record: Mapping[str, Any], now: float) -> str:
+    """What its machines cost, in their currency where that is not the dollar; empty for none."""
+    leased = record.get("machines") or ()
+    if not leased:
+        return ""
+    from datetime import UTC, datetime  # noqa: PLC0415 - only for a run that costs
+
+    from runctl.engine.cost import cost  # noqa: PLC0415 - as above
+
+    currency = leased[-1]["currency"]
+    spent = cost(leased, now=datetime.fromtimestamp(now, UTC))
+    return f"${spent}" if currency == "USD" else f"{spent} {currency}"
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    leased = record.get("machines") or ()
+    return str(leased[-1]["type"] if leased else record["machine"])
 
 
 def state(record: Mapping[str, Any]) -> str:
@@ -117,7 +146,7 @@ def page(
         ("attempt", str(record["attempt"])),
         ("script", text.command([record["script"], *record["args"]])),
         ("project", text.safe(record["project"])),
-        ("machine", f"{text.safe(record['machine'])}, {_price(record)}"),
+        *_machines(record, now),
         ("environment", record["env_key"] or "none: the machine's own Python"),
         ("code", record["code"]),
     ]
@@ -145,15 +174,23 @@ def _step(step: StepTime) -> tuple[str, str, str, str]:
     return step.step, step.where, text.brief(step.seconds), result
 
 
-def _price(record: Mapping[str, Any]) -> str:
-    if record.get("machines"):
-        from datetime import UTC, datetime  # noqa: PLC0415 - only for a run that costs
-
-        from runctl.engine.cost import cost  # noqa: PLC0415 - as above
-
-        spent = cost(record["machines"], now=datetime.now(UTC))
-        return f"{record['price_per_hour']} an hour, {spent} in all"
-    return "free" if float(record["price_per_hour"] or 0) == 0 else f"{record['price_per_hour']} an hour"
+def _machines(record: Mapping[str, Any], now: float) -> list[tuple[str, str]]:
+    """The machine it runs on; every one that was bought for it, with what all of them cost."""
+    leased = record.get("machines") or ()
+    if not leased:
+        price = float(record["price_per_hour"] or 0)
+        return [("machine", f"{text.safe(record['machine'])}, {f'{price} an hour' if price else 'free'}")]
+    rows = [
+        (
+            "machine" if len(leased) == 1 else f"machine {index}",
+            text.safe(
+                f"{each['machine']}, {each['type']} {'spot' if each['spot'] else 'on demand'} in {each['place']}"
+            ),
+        )
+        for index, each in enumerate(leased, 1)
+    ]
+    prices = dict.fromkeys(f"{each['price_per_hour']} {each['currency']} an hour" for each in leased)
+    return [*rows, ("cost", ", ".join([_spent(record, now), *map(text.safe, prices)]))]
 
 
 def next_commands(record: Mapping[str, Any]) -> list[str]:
@@ -163,6 +200,11 @@ def next_commands(record: Mapping[str, Any]) -> list[str]:
         return [f"runctl rm {name}"]
     if record["state"] != "ended":
         return [f"runctl attach {name}", f"runctl logs {name} --tail 50", f"runctl cancel {name}"]
-    again = [f"runctl train {text.command([record['script']])} --resume {name}"]
-    own = [f"runctl logs {name}", f"runctl checkpoint list {name}"]
+    kept = bool(record.get("store"))
+    again = [
+        f"runctl resume {name}"
+        if kept
+        else f"runctl train {text.command([record['script']])} --resume {name}"
+    ]
+    own = [f"runctl logs {name}", f"runctl checkpoint {'pull' if kept else 'list'} {name}"]
     return [*own, *([] if record["outcome"] == "succeeded" else again), f"runctl rm {name}"]

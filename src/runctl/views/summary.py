@@ -58,7 +58,7 @@ def closing(
         ("cost", _cost(cost, room)),
         ("checkpoints", _checkpoints(checkpoints, room)),
         ("killed", [text.safe(f"{one.get('pid')} {one.get('command')}") for one in ended.killed]),
-        ("next", _next(ended, run, kept=bool(checkpoints)) if run else []),
+        ("next", _next(ended, run, kept=bool(checkpoints), away=cost is not None) if run else []),
     ):
         lines += _section(label, body, narrow=width < _NARROW, style=style)
     return "\n".join(lines)
@@ -89,11 +89,13 @@ def _cost(cost: RunCost | None, room: int) -> list[str]:
     """The sum, and what each machine was."""
     if cost is None:
         return []
-    said = [
-        f"{each['type']} {'spot' if each['spot'] else 'on demand'} in {each['place']}, {each['price_per_hour']} an hour"
-        for each in cost.machines
-    ]
-    return _flow([text.safe(f"{cost.cost} {cost.currency}"), *map(text.safe, said)], room)
+    said: dict[str, int] = {}
+    for each in cost.machines:
+        market = "spot" if each["spot"] else "on demand"
+        words = f"{each['type']} {market} in {each['place']}, {each['price_per_hour']} an hour"
+        said[words] = said.get(words, 0) + 1
+    machines = [f"{times} times {words}" if times > 1 else words for words, times in said.items()]
+    return _flow([text.safe(f"{cost.cost} {cost.currency}"), *map(text.safe, machines)], room)
 
 
 def _exit(ended: RunEnded) -> str:
@@ -137,7 +139,9 @@ def _checkpoints(seen: Sequence[CheckpointSeen], width: int) -> list[str]:
     return [f"{said} {path}"] if text.cells(said) + 1 + text.cells(path) <= width else [said, path]
 
 
-def _next(ended: RunEnded, run: str, *, kept: bool) -> list[str]:
+def _next(ended: RunEnded, run: str, *, kept: bool, away: bool) -> list[str]:
+    """``away``: the machine was bought and is gone; what was saved has to be fetched to be used here."""
     name = text.command([run])
+    saved = f"runctl checkpoint {'pull' if away else 'list'} {name}"
     logs = f"runctl logs {name}" if ended.outcome == "succeeded" else f"runctl logs --tail {_TAIL} {name}"
-    return [*([f"runctl checkpoint list {name}"] if kept else []), logs, f"runctl show {name}"]
+    return [*([saved] if kept else []), logs, f"runctl show {name}"]

@@ -15,12 +15,16 @@ _LEAST = 8  # columns a column keeps when it has to give room
 
 
 class Column(NamedTuple):
-    """A column: its title, whether it is right-aligned (numbers), may be cut, or holds states to be coloured."""
+    """A column: its title, whether it is right-aligned (numbers), may be cut, or holds states to be coloured.
+
+    ``spare``: left out of a terminal that is too narrow for all; a wider one, a pipe and ``--json`` have it.
+    """
 
     title: str
     right: bool = False
     flexible: bool = False
     state: bool = False
+    spare: bool = False
 
 
 def table(
@@ -42,8 +46,10 @@ def table(
     style = style or Style(color=False)
     cells = [[column.title for column in columns], *([text.safe(cell) for cell in row] for row in rows)]
     widths = [max(map(text.cells, each)) for each in zip(*cells, strict=True)]
-    if width is not None:
-        _shrink(columns, widths, width)
+    if width is not None and _shrink(columns, widths, width) > 0 and any(each.spare for each in columns):
+        kept = [index for index, each in enumerate(columns) if not each.spare]
+        fewer = [[row[index] for index in kept] for row in rows]
+        return table([columns[index] for index in kept], fewer, width=width, style=style)
     header, *body = (
         GAP.join(
             _cell(cell, column, at, style if index else None)
@@ -54,16 +60,17 @@ def table(
     return "\n".join([style.paint(header, "bold"), *body])
 
 
-def _shrink(columns: Sequence[Column], widths: list[int], width: int) -> None:
-    """Take from the widest flexible column until a line fits, or none has anything left to give."""
+def _shrink(columns: Sequence[Column], widths: list[int], width: int) -> int:
+    """Take from the widest flexible column until a line fits, or none has anything to give; what is still too much."""
     flexible = [index for index, column in enumerate(columns) if column.flexible]
     over = sum(widths) + len(GAP) * (len(widths) - 1) - width
     while over > 0 and flexible:
         widest = max(flexible, key=lambda index: widths[index])
         if widths[widest] <= max(_LEAST, text.cells(columns[widest].title)):
-            return
+            break
         widths[widest] -= 1
         over -= 1
+    return over
 
 
 def _cut(cells: list[list[str]], widths: list[int], style: Style) -> list[list[str]]:

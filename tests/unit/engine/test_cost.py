@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.records.record_samples import a_run
 
-from runctl.core.model import Endpoint, Machine, Offer
-from runctl.engine.cost import cost, leased, returned
+from runctl.core.model import Endpoint, Machine, Offer, Outcome, RunState
+from runctl.engine.cost import cost, leased, returned, settled
+from runctl.engine.records import timestamp
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -68,3 +70,19 @@ def test_the_sum_is_that_of_its_parts(times: list[int]) -> None:
         run = returned(run, now=after(seconds))
     parts = sum((cost([each], now=NOON) for each in run.machines), Decimal(0))
     assert abs(cost(run.machines, now=NOON) - parts) <= Decimal("0.0001") * len(times)
+
+
+def test_a_run_that_ended_while_nobody_looked_costs_until_its_end_and_no_longer() -> None:
+    going = leased(a_run(state=RunState.RUNNING), machine(), now=NOON, least_seconds=60)
+    assert settled(going) == going
+    over = replace(going, state=RunState.ENDED, outcome=Outcome.SUCCEEDED, ended_at=timestamp(after(3600)))
+    assert cost(settled(over).machines, now=after(99_999)) == Decimal("3.6000")
+    assert settled(settled(over)) == settled(over)
+    seen = returned(settled(over), now=after(3700))  # who saw the machine go knows better
+    assert cost(seen.machines, now=after(99_999)) == Decimal("3.7000")
+
+
+def test_a_run_that_never_said_when_it_ended_costs_the_least() -> None:
+    run = leased(a_run(), machine(), now=NOON, least_seconds=60)
+    over = replace(run, state=RunState.ENDED, outcome=Outcome.PREEMPTED, ended_at=None)
+    assert cost(settled(over).machines, now=after(99_999)) == Decimal("0.0600")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from datetime import UTC
+from typing import Any, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runctl.views import plan, text
+from runctl.views.runs import listing, next_commands, page
 from runctl.views.style import Style
 from runctl.views.table import Column, table
 
@@ -142,3 +144,58 @@ def test_a_plan_at_forty_columns_cuts_nothing_and_wraps_details():
         assert line.what in shown
     details = [line for line in shown.splitlines() if line.startswith("      ") and "0123456789" not in line]
     assert all(len(line) <= 40 for line in details)
+
+
+def test_a_spare_column_goes_before_a_line_breaks():
+    columns = (Column("ID"), Column("PLACE", spare=True), Column("NAME", flexible=True))
+    rows = [("i-0123456789abcdef0", "us-east-1a", "quiet-robin-at1b")]
+    assert table(columns, rows, width=60).startswith("ID                   PLACE       NAME")
+    assert table(columns, rows, width=38) == (
+        "ID                   NAME\ni-0123456789abcdef0  quiet-robin-at1b"
+    )
+    assert "us-east-1a" in table(columns, rows)
+
+
+def bought(name: str, **more: object) -> dict[str, Any]:
+    """A record of a run whose machine cost 0.36 an hour, for an hour."""
+    machine = {
+        "attempt": 1, "machine": "i-0123456789abcdef0", "type": "g5.xlarge", "place": "us-east-1a", "spot": True,
+        "price_per_hour": "0.36", "currency": "USD", "least_seconds": 60,
+        "from": "2026-11-26T10:00:00.000Z", "to": "2026-11-26T11:00:00.000Z",
+    }  # fmt: skip
+    record = {
+        "name": name, "id": "01m8", "state": "ended", "outcome": "succeeded", "exit_code": 0, "signal": None,
+        "reason": "", "created_at": "2026-11-26T10:00:00.000Z", "started_at": "2026-11-26T10:00:10.000Z",
+        "ended_at": "2026-11-26T11:00:00.000Z", "attempt": 1, "project": "/p", "script": "train.py", "args": [],
+        "machine": "i-0123456789abcdef0", "price_per_hour": "0.36", "code": "c0de", "env_key": "",
+        "store": "s3://b/runctl", "machines": [machine],
+    }  # fmt: skip
+    return {**record, **more}
+
+
+def test_runs_on_bought_machines_are_listed_with_their_type_and_cost():
+    own = bought("calm-fox-1a2b", machines=[], machine="local", store="")
+    shown = listing([bought("daring-alpaca-p2n1"), own], now=2e9, zone=UTC, width=80)
+    assert shown == (
+        "NAME                STATE      STARTED         TIME     COST  SCRIPT    MACHINE\n"
+        "daring-alpaca-p2n1  succeeded  11-26 10:00  59m 50s  $0.3600  train.py  g5.xlar…\n"
+        "calm-fox-1a2b       succeeded  11-26 10:00  59m 50s           train.py  local"
+    )
+    assert "COST" not in listing([own], now=2e9, width=80)
+    assert all(text.cells(line) <= 80 for line in shown.split("\n"))
+
+
+def test_the_page_of_a_run_names_every_machine_and_what_they_cost():
+    first = bought("brave-otter-7k2m")["machines"][0]
+    record = bought(
+        "brave-otter-7k2m", attempt=2, machines=[first, {**first, "machine": "i-2", "attempt": 2}]
+    )
+    paths = {"output": "s3://b/runctl/runs/01m8/2/output"}
+    shown = page(record, steps=[], plan=None, paths=paths, now=2e9, zone=UTC, style=Style(color=False))
+    assert "machine 1    i-0123456789abcdef0, g5.xlarge spot in us-east-1a\n" in shown
+    assert "machine 2    i-2, g5.xlarge spot in us-east-1a\ncost         $0.7200, 0.36 USD an hour\n" in shown
+    assert "runctl checkpoint pull brave-otter-7k2m" in shown
+
+
+def test_a_failed_run_of_a_store_is_resumed_by_its_name():
+    assert "runctl resume brave-otter-7k2m" in next_commands(bought("brave-otter-7k2m", outcome="failed"))

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, session: Session) -> int:
     """Print the page, 0. Raises ``aws-instance-unknown``."""
     from runctl.api import machines  # noqa: PLC0415 - `--help` does without the engine
-    from runctl.api.resources import Resource  # noqa: PLC0415
+    from runctl.api.resources import FREE_STATES, Resource  # noqa: PLC0415
     from runctl.cli.signals import install_signals  # noqa: PLC0415
     from runctl.views.runs import local_time  # noqa: PLC0415
 
@@ -35,14 +35,17 @@ def run(args: argparse.Namespace, session: Session) -> int:
         return 0
     offer = found.offer
     market = "spot" if offer.spot else "on demand"
-    price = f"{offer.price_per_hour} {offer.currency} an hour, {cost} so far" if offer.price_per_hour else ""
+    price = f"{offer.price_per_hour} {offer.currency} an hour" if offer.price_per_hour else ""
+    over = found.state in ("shutting-down", "terminated")
+    if price:  # what one cost that does not run any more is not known of the instance, only of its run
+        price += " while it runs" if found.state in FREE_STATES else f", {cost} so far"
     rows = [
         ("machine", f"{found.id}  {found.name}".rstrip()),
         ("state", found.state + (f": {found.notes['reason']}" if found.notes.get("reason") else "")),
         ("type", f"{offer.machine_type}, {market}, {offer.zone or offer.region}"),
         ("price", price or "not bought by runctl"),
         ("started", "" if found.started_at is None else local_time(found.started_at.isoformat())),
-        ("ends", "" if found.expires_at is None else local_time(found.expires_at.isoformat())),
+        ("ends", "" if found.expires_at is None or over else local_time(found.expires_at.isoformat())),
         ("owner", found.owner),
         *(("run", f"{each.name}, {each.state}, {each.script}") for each in running),
     ]

@@ -14,7 +14,7 @@ ENTRIES = {
         errors.MachineGone,
         what="the instance {instance} is no more",
         why="EC2 says {state}: {reason}",
-        fix=("  runctl runs", "look why it ended:", _STATE),
+        fix=("see how its runs stand; what they saved can be resumed:", "  runctl runs"),
         explain=(
             "The instance was terminated: by its owner, by the spot market, by its own deadline, or by a failure of "
             "its hardware. What its run had saved in the bucket is still there, and the run can be resumed on another "
@@ -24,8 +24,8 @@ ENTRIES = {
     "instance-stopped": Known(
         errors.UnreachableError,
         what="the instance {instance} is {state}",
-        why="it has to run before anything can be asked of it",
-        fix=("  aws ec2 start-instances --region {region} --instance-ids {instance}",),
+        why="it has to run before anything can be asked of it; EC2 says: {reason}",
+        fix=("  runctl aws start {instance}@{region}",),
         explain=(
             "A stopped instance keeps its disk and costs only that. Start it; what was on its disk is still there. "
             "One that is stopping has to be stopped before it can start again."

@@ -85,15 +85,18 @@ def unreachable(found: Standing, instance: str, region: str | None) -> RunctlErr
         "instance": instance,
         "region": region or "?",
         "state": found.state or "in an unknown state",
+    }
+    reason = found.reason or "no reason is given"
+    if found.state in GONE:
+        return known("instance-gone", **facts, reason=reason)
+    if found.state in HALTED:
+        return known("instance-stopped", **facts, reason=reason)
+    facts |= {
         "profile": found.profile or "none",
         "ping": found.ping or "never",
         "last_ping": found.last_ping or "an unknown time",
-        "reason": found.reason or "no reason is given",
+        "reason": reason,
     }
-    if found.state in GONE:
-        return known("instance-gone", **facts)
-    if found.state in HALTED:
-        return known("instance-stopped", **facts)
     if found.ping == "Online" or not found.asked_ping:
         return known("target-not-connected", **facts)
     if found.ping:
