@@ -20,12 +20,13 @@ from typing import Any
 import pytest
 from tests.ssmbox import REGION, SsmBox, until
 from tests.storebox import OLDEST
-from tests.unit.aws.aws_world import HIDDEN
+from tests.unit.aws.aws_world import HIDDEN, Heard
 
 from runctl.core import ssm_frames
 from runctl.core.cancel import CancelToken
 from runctl.core.errors import RunctlError
 from runctl.core.model import Endpoint
+from runctl.sandbox.ssm import documents
 from runctl.testing.surroundings import surroundings
 from runctl.transports.ssm import link, programs
 from runctl.transports.ssm.machine import wire
@@ -48,13 +49,20 @@ def python() -> str:
 
 
 @pytest.fixture
-def transport(box: SsmBox, python: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SsmTransport]:
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def transport(
+    box: SsmBox, python: str, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SsmTransport]:
     for name in HIDDEN:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", box.state.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", box.state.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", box.state.secret)
-    around = surroundings(retries__attempts=2.0)
+    around = surroundings(emit=heard, retries__attempts=2.0)
     address = f"{next(iter(box.ec2.all))}@{REGION}"
     transport = SsmTransport(Endpoint("ssm", address, python), around)
     yield transport
@@ -112,10 +120,59 @@ def test_a_machine_without_python(transport: SsmTransport) -> None:
 
 
 @pytest.mark.parametrize("python", ["false"])
-def test_a_program_that_ends_at_once(transport: SsmTransport) -> None:
+def test_a_session_that_does_not_begin_gives_way_to_commands(transport: SsmTransport, heard: Heard) -> None:
     with pytest.raises(RunctlError) as refused:
         transport.exec(["true"], cancel=CancelToken())
-    assert refused.value.code == "session-refused"
+    assert refused.value.code == "command-lost", "there it does not run either"
+    assert "ended before it had begun" in " ".join(heard.retries)
+
+
+def test_a_region_without_the_documents(
+    box: SsmBox, transport: SsmTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(documents.DOCUMENTS, "AWS-StartNonInteractiveCommand")
+    got = bytearray()
+    assert transport.exec(["echo", "there"], on_output=got.extend, cancel=CancelToken()).exit_code == 0
+    assert bytes(got) == b"there\n"
+
+
+def test_credentials_that_expire_in_a_cut_are_said(box: SsmBox, transport: SsmTransport) -> None:
+    def cut(_chunk: bytes) -> None:
+        box.storm(kind="expired", service="ssm")
+        for session in box.ssm.sessions.living():
+            box.run(_aborted(session.client))
+
+    try:
+        with pytest.raises(RunctlError) as expired:
+            transport.exec(["sh", "-c", "echo on; sleep 300"], on_output=cut, cancel=CancelToken())
+        assert expired.value.code == "aws-credentials-expired"
+    finally:
+        box.weather.clear()
+
+
+async def _aborted(socket_: Any) -> None:
+    if socket_ is not None:
+        socket_.abort()
+
+
+def test_it_becomes_root_where_that_is_possible(tmp_path: Path) -> None:
+    """Sessions run as ssm-user, who may use sudo; without sudo it stays who it is."""
+    for name, script in {
+        "id": "echo 1001",
+        "sudo": f'printf "%s\\n" "$*" >> {tmp_path}/asked; [ "$2" != true ] || exit 0; while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    source = programs.program("echo", ("wire",))
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(source, env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("-I -S -c ")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0] == "-n true"
+    assert asked[1].startswith("-n -H -- echo -I -S")
+    (tmp_path / "sudo").write_text("#!/bin/sh\nexit 1\n")
+    done = subprocess.run(source, env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("-I -S -c ")
 
 
 def test_no_word_of_a_command_stands_in_a_parameter(box: SsmBox, transport: SsmTransport) -> None:

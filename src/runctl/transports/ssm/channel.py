@@ -220,9 +220,10 @@ class Channel:
             except Cancelled:
                 raise
             except RunctlError as error:
-                if not error.transient and code_of(error) != "TargetNotConnected":
+                if code_of(error) == "DoesNotExistException":
                     return None
-                if time.monotonic() > limit:
+                lasting = not error.transient and code_of(error) != "TargetNotConnected"
+                if lasting or time.monotonic() > limit:
                     error.add_context(connection=self.trouble)
                     raise
             if self._closed.wait(pause * (0.5 + self._random.random() / 2)):

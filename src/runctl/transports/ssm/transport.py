@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 REGISTER_SECONDS = 300.0  # after its launch an instance is waited for so long
 CONNECT_TRIES = 5  # of a session to an instance whose agent says that it is there
 PAUSE = 2.0  # seconds between two tries, at most
+# a region or an account without the documents of sessions, or with older ones
+_NO_DOCUMENT = ("InvalidDocument", "InvalidDocumentVersion", "InvalidParameters")
 
 
 class SsmTransport:
@@ -200,7 +202,7 @@ class SsmTransport:
             try:
                 link.open(cancel)
             except RunctlError as error:
-                if error.code == "aws-denied":
+                if error.code in ("aws-denied", "session-refused") or code_of(error) in _NO_DOCUMENT:
                     return self._do_without(f"{error.what}: {error.why}")
                 if code_of(error) != "TargetNotConnected":
                     raise self._explained(error, cancel) from error
