@@ -121,9 +121,10 @@ def test_another_computer_follows_and_ends_the_run(
     client.end(9)
     other = aws.computer(tmp_path / "other")
     other.env["RUNCTL_TARGET"] = "aws"
-    seen = Client.start(other, "attach", name, cwd=tmp_path)
-    seen.see("step 5\n")
+    seen = Client.start(other, "attach", name, "--new", cwd=tmp_path)
+    seen.see("\nstep ")
     seen.end()
+    assert "step 0\n" not in seen.text
     assert "runctl cancel" in seen.text
     cancelled = other.runctl("cancel", name, "--grace", "5", timeout=90)
     assert cancelled.code == 0, cancelled.err

@@ -34,8 +34,12 @@ def reader(rt: Runtime, run: Run) -> StoreReader:
     return StoreReader(rt.store(run.store), run.id, run.attempt)
 
 
-def follow(rt: Runtime, run: Run, recorder: Recorder) -> dict[str, Any]:
-    """Emit output and events of the run until its attempt has ended; its last status."""
+def follow(rt: Runtime, run: Run, recorder: Recorder, *, from_start: bool) -> dict[str, Any]:
+    """Emit output and events of the run until its attempt has ended; its last status.
+
+    Args:
+        from_start: all of the output; otherwise only what comes from now on.
+    """
     aside = replace(rt, emit=lambda event: rt.emit(_in_passing(event)))
     follower = Follower(
         aside.agent(run.endpoint, emit=recorder),
@@ -44,7 +48,10 @@ def follow(rt: Runtime, run: Run, recorder: Recorder) -> dict[str, Any]:
         clock=rt.clock,
         on_event_lines=recorder.machine,
     )
-    both = FollowBoth(follower, reader(rt, run), gone=lambda: gone(rt, run), clock=rt.clock)
+    stored = reader(rt, run)
+    if not from_start:
+        follower.output = stored.length(OUTPUT, rt.cancel)
+    both = FollowBoth(follower, stored, gone=lambda: gone(rt, run), clock=rt.clock)
     return both.follow(cancel=rt.cancel)
 
 

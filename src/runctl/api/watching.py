@@ -180,7 +180,7 @@ def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
             if run.store:
                 from runctl.api import stored_runs  # noqa: PLC0415 - as above
 
-                status = stored_runs.follow(rt, run, recorder)
+                status = stored_runs.follow(rt, run, recorder, from_start=from_start)
             else:
                 status = _follow_machine(rt, run, recorder, from_start=from_start)
             ended = absorb(run, status)
