@@ -121,6 +121,8 @@ def test_another_computer_follows_and_ends_the_run(
     client.end(9)
     other = aws.computer(tmp_path / "other")
     other.env["RUNCTL_TARGET"] = "aws"
+    assert other.runctl("runs", "--json").json() == []
+    assert name in {each["name"] for each in other.runctl("runs", "--everywhere", "--json").json()}
     seen = Client.start(other, "attach", name, "--new", cwd=tmp_path)
     seen.see("\nstep ")
     seen.end()

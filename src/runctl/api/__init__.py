@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from runctl.api.watching import checkpoints as checkpoints
     from runctl.api.watching import follow as follow
     from runctl.api.watching import get_run as get_run
+    from runctl.api.watching import learn_runs as learn_runs
     from runctl.api.watching import list_runs as list_runs
     from runctl.api.watching import logs as logs
     from runctl.api.watching import raise_for_outcome as raise_for_outcome
@@ -71,6 +72,7 @@ _HOMES = {
             "checkpoints",
             "follow",
             "get_run",
+            "learn_runs",
             "list_runs",
             "logs",
             "raise_for_outcome",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.cancel import together
@@ -17,7 +18,7 @@ from runctl.engine.observe import absorb
 from runctl.engine.store_reader import EVENTS, OUTPUT, StoreReader, tail_offset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from runctl.api.runtime import Runtime
     from runctl.core.events import Event
@@ -153,21 +154,29 @@ def remove(rt: Runtime, run: Run) -> int:
     return sum(keys.values())
 
 
-def elsewhere(rt: Runtime) -> Iterator[Run]:
+def elsewhere(rt: Runtime, *, but: Collection[str] = ()) -> list[Run]:
     """The runs that the target's store knows, from whatever computer they were started, newest first.
 
-    Nothing where the target has no store, or it cannot be asked.
+    Those whose ids are in ``but`` are left out. Nothing where the target has no store, or it cannot be asked.
     """
     try:
         url = rt.provider(rt.config.text("target")).store()
     except RunctlError:
-        return
+        return []
     if not url:
-        return
+        return []
     store = rt.store(url)
+    found: dict[str, Run] = {}
+
+    def read(keys: list[str]) -> None:
+        for key in keys:
+            with suppress(ValueError, UsageError):  # one a newer version wrote, or that was deleted just now
+                found[key] = run_from_json(json.loads(store.get(key, cancel=rt.cancel)))
+
     with suppress(AccessError, UnreachableError, UsageError):
-        for stored in sorted(store.list(RECORDS, cancel=rt.cancel), key=lambda each: each.key, reverse=True):
-            with suppress(
-                ValueError, UsageError
-            ):  # one that a newer version wrote, or that was deleted just now
-                yield run_from_json(json.loads(store.get(stored.key, cancel=rt.cancel)))
+        keys = [stored.key for stored in store.list(RECORDS, cancel=rt.cancel)]
+        wanted = [key for key in keys if key.removeprefix(RECORDS).removesuffix(".json") not in but]
+        with together(rt.cancel) as scope:
+            for first in range(min(SEE_AT_ONCE, len(wanted))):
+                scope.start("records", partial(read, wanted[first::SEE_AT_ONCE]))
+    return [found[key] for key in sorted(found, reverse=True)]

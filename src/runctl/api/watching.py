@@ -9,7 +9,7 @@ from runctl.core.catalogue import known
 from runctl.core.errors import AccessError, MachineGone, UnreachableError, UsageError
 from runctl.core.events import Notice, Output
 from runctl.core.model import Endpoint, Outcome, RunState, run_from_json
-from runctl.engine.folders import RunFolder, is_held
+from runctl.engine.folders import RunFolder, is_held, recorded_ids
 from runctl.engine.follow import Follower
 from runctl.engine.observe import absorb, absorb_record
 from runctl.engine.records import Recorder, recorded_steps
@@ -150,6 +150,17 @@ def get_run(rt: Runtime, reference: str) -> Run:
             run = _from_elsewhere(rt, index, reference, error)
     (record,) = refresh(rt, [run.to_json()])
     return run_from_json(record)
+
+
+def learn_runs(rt: Runtime) -> int:
+    """Make known here what other computers started, by the store that they share; how many are new. Safe to repeat."""
+    from runctl.api import stored_runs  # noqa: PLC0415 - runs on this machine do without
+
+    found = stored_runs.elsewhere(rt, but=recorded_ids(rt.state_dir))
+    with rt.index() as index:
+        for run in found:
+            index.add(run)
+    return len(found)
 
 
 def _from_elsewhere(rt: Runtime, index: Index, reference: str, unknown: UsageError) -> Run:

@@ -32,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EPILOG
     parser.add_argument("-a", "--all", action="store_true", help="all runs ever recorded here")
+    parser.add_argument(
+        "--everywhere",
+        action="store_true",
+        help="also runs that other computers started, by the store they share",
+    )
     parser.add_argument("-n", "--limit", type=whole(1), metavar="N", help="at most so many, the newest")
     parser.add_argument(
         "--state", choices=(*STATES, *OUTCOMES), metavar="STATE", help=", ".join((*STATES, *OUTCOMES))
@@ -40,6 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> int:
     """Print the list; always 0. What machines say of runs that have not ended is recorded on the way."""
+    if args.everywhere:
+        from runctl import api  # noqa: PLC0415 - as below
+
+        api.learn_runs(session.runtime)
     limit = None if args.all else args.limit
     default_limit = None if args.all or args.limit or session.options.json else SHOWN
     records, total = recorded(session, limit=limit or default_limit, state=args.state, active=not args.limit)
