@@ -265,3 +265,17 @@ def test_global_options_are_taken_from_anywhere_but_behind_the_dashes() -> None:
     assert line.globals == {"quiet": True, "verbose": True, "json": True, "log_file": "x", "config": "c"}
     assert (line.command, line.words, line.script_args) == ("train", ["t.py"], ["--json", "--", "-q"])
     assert line.global_words == ["-qv", "--json", "--log-file=x", "--config", "c"]
+
+
+@pytest.mark.parametrize(
+    "command", [("train",), ("resources",), ("aws", "terminate"), ("aws", "list"), ("exec",)]
+)
+def test_prose_below_a_help_page_keeps_to_the_terminal_and_examples_stay_whole(
+    world: World, command: tuple[str, ...]
+) -> None:
+    page = world.runctl(*command, "--help", COLUMNS="80").out
+    below = page.partition("read FILE in place of the project's own configuration\n")[2]
+    prose = [line for line in below.splitlines() if line and not line.startswith(" ")]
+    assert prose
+    assert all(len(line) <= 80 for line in prose)
+    assert ("examples:" in prose) == ("\nexamples:\n  runctl " in below)

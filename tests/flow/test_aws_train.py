@@ -240,7 +240,12 @@ def test_a_run_that_ended_unwatched_costs_what_it_took(user: World, project: Pat
     until(lambda: user.runctl("show", "latest", "--json").json()["state"] == "ended", lambda: "")
     shown = user.runctl("show", "latest", "--json").json()
     assert shown["machines"][0]["to"] == shown["ended_at"]
+    until(lambda: not aws.instances(), lambda: str(aws.instances()))
     assert shown["paths"]["output"] == f"{shown['store']}/runs/{shown['id']}/1/output"
+    since = user.runctl("logs", "latest", "--since", "1h")
+    assert since.code == 6
+    assert "error[logs-since-gone]" in since.err
+    assert f"runctl logs --tail 100 {shown['name']}" in since.err
     closing = user.runctl("attach", "latest").err
     assert "cost        0.00" in closing, closing
     assert "runctl checkpoint pull" in closing

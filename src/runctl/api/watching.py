@@ -259,8 +259,11 @@ def logs(
 
     Args:
         follow: go on until the run has ended.
-        since: seconds since the epoch; what was written earlier is left out.
+        since: seconds since the epoch; what was written earlier is left out. Only the machine knows.
         tail: only so many lines from the end of what is there.
+
+    Raises:
+        MachineGone: ``logs-since-gone``: ``since`` was asked of a run whose machine does not answer.
     """
     if run.store and since is None:
         from runctl.api import stored_runs  # noqa: PLC0415 - as above
@@ -277,7 +280,12 @@ def logs(
     follower = Follower(rt.agent(run.endpoint), run.id, emit=emit, clock=rt.clock)
     follower.events = None
     more = {key: value for key, value in (("since", since), ("tail", tail)) if value is not None}
-    follower.follow(wait=follow, cancel=rt.cancel, **more)
+    try:
+        follower.follow(wait=follow, cancel=rt.cancel, **more)
+    except (UnreachableError, MachineGone) as error:
+        if run.store:
+            raise known("logs-since-gone", run=run.name, detail=f"{error.what}: {error.why}") from error
+        raise
 
 
 def cancel(

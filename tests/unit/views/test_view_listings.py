@@ -178,7 +178,7 @@ def test_runs_on_bought_machines_are_listed_with_their_type_and_cost():
     shown = listing([bought("daring-alpaca-p2n1"), own], now=2e9, zone=UTC, width=80)
     assert shown == (
         "NAME                STATE      STARTED         TIME     COST  SCRIPT    MACHINE\n"
-        "daring-alpaca-p2n1  succeeded  11-26 10:00  59m 50s  $0.3600  train.py  g5.xlar…\n"
+        "daring-alpaca-p2n1  succeeded  11-26 10:00  59m 50s  $0.3600  train.py  g5.x…rge\n"
         "calm-fox-1a2b       succeeded  11-26 10:00  59m 50s           train.py  local"
     )
     assert "COST" not in listing([own], now=2e9, width=80)

@@ -114,6 +114,16 @@ ENTRIES = {
             "checkpoint. That needs a store, which runs on AWS have. A run on this machine is continued by a new run."
         ),
     ),
+    "logs-since-gone": Known(
+        errors.MachineGone,
+        what="when {run} wrote each line is not known any more",
+        why="its store has the output whole, but the times only its machine has: {detail}",
+        fix=("  runctl logs --tail 100 {run}", "  runctl logs {run}"),
+        explain=(
+            "`runctl logs --since` asks the machine when each line was written. The machine cannot be asked any more, "
+            "or not now; all of the output is in the store and can be read without --since."
+        ),
+    ),
     "run-not-begun": Known(
         errors.UsageError,
         what="{run} never began",
