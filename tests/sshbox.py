@@ -39,7 +39,7 @@ class SshBox:
 
     def configure(self, *more: str, port: int = 0) -> None:
         lines = [
-            "Host box",
+            "Host box gpubox",
             "HostName 127.0.0.1",
             f"Port {port or self.port}",
             f"IdentityFile {self.folder}/id",

@@ -11,6 +11,7 @@ from tests.unit.sandbox.cloud_world import sandbox
 from runctl.core.model import Resources
 from runctl.core.ports import Provider
 from runctl.providers.local import LocalProvider
+from runctl.providers.ssh import SshProvider
 from runctl.testing.cloud import FakeCloud
 from runctl.testing.providers import Make, ProviderSuite
 from runctl.testing.surroundings import surroundings
@@ -20,6 +21,12 @@ class TestLocal(ProviderSuite):
     @pytest.fixture
     def make(self) -> Make:
         return lambda: LocalProvider(surroundings())
+
+
+class TestSsh(ProviderSuite):
+    @pytest.fixture
+    def make(self) -> Make:
+        return lambda: SshProvider(surroundings(), "ssh://me@one:2222 ssh://two")
 
 
 class TestFakeCloud(ProviderSuite):

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import pytest
 from tests.agentbox import until
 from tests.conftest import World
+from tests.sshbox import ssh_box
 from tests.unit.sandbox.cloud_world import sandbox
 
 from runctl.cli import parsing
@@ -94,16 +95,38 @@ def account(world: World) -> Iterator[Path]:
         yield folder
 
 
+@contextmanager
+def host(world: World) -> Iterator[Path]:
+    """A new project, and a host that ssh knows as ``gpubox``."""
+    (world.root / "there").mkdir()
+    with empty(world) as folder, ssh_box(world.root / "box", env={"HOME": str(world.root / "there")}) as box:
+        world.env["RUNCTL_SSH_CONFIG"] = str(box.config)
+        yield folder
+
+
+@contextmanager
+def both(world: World) -> Iterator[Path]:
+    """As ``host``, with an account beside it."""
+    with host(world) as folder, sandbox(world.root / "cloud", "--plain") as box:
+        world.env |= box.values
+        yield folder
+
+
 WORLDS: dict[str, Callable[[World], AbstractContextManager[Path]]] = {
     "digits": digits,
     "empty": empty,
     "account": account,
+    "host": host,
+    "both": both,
 }
 EXECUTED = [name for name, path in PAGES.items() if any("run" in block.marks for block in blocks(path))]
 
 
 def test_the_pages_for_beginners_are_executed() -> None:
-    guides = {f"docs/guides/{name}.md" for name in ("scripts", "json", "aws", "aws-train", "sync")}
+    guides = {
+        f"docs/guides/{name}.md"
+        for name in ("scripts", "json", "aws", "aws-train", "sync", "ssh", "ssh-to-ssm")
+    }
     assert {"docs/quickstart.md", *guides} <= set(EXECUTED)
 
 

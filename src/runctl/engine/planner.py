@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
+from runctl.core.errors import RunctlError
 from runctl.core.model import DepsMode
 from runctl.core.quantities import count, size
 from runctl.engine.code_store import missing_in_store
 from runctl.engine.lease import offer_words
 from runctl.engine.plan import CodePlan, EnvironmentPlan, LeftOut, Plan, what_is_sent
+from runctl.engine.pool import ask_all, free, none_free
 from runctl.engine.steps import step
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from runctl.core.events import Emit
     from runctl.core.model import Endpoint, Offer, RunSpec
     from runctl.core.ports import Provider, Store
+    from runctl.engine.pool import Answer
     from runctl.engine.remote import RemoteAgent
     from runctl.project.dependencies import Dependencies
     from runctl.project.listing import Listing
@@ -68,8 +71,8 @@ class Planner:
         checks: Sequence[Check] = ()
         endpoint = self.provider.endpoint(offers[0])
         if endpoint is not None:
-            facts, resume_from = self._ask_machine(endpoint, spec, project)
-            store = ""
+            offer, facts, resume_from = self._ask_machines(offers, spec, project)
+            offers, store = (offer,), ""
         elif self.provider.features.boots_agent:
             store = self.provider.store()
             with together(self.cancel) as scope:
@@ -112,17 +115,50 @@ class Planner:
             doing.skipped = not self.provider.features.costs_money
         return offers
 
-    def _ask_machine(
-        self, endpoint: Endpoint, spec: RunSpec, project: Project
-    ) -> tuple[dict[str, Any], str | Mapping[str, str] | None]:
-        request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
-        with step("probe", "ask the machine", emit=self.emit, clock=self.clock) as doing:
-            agent = self.agent_at(endpoint)
-            facts = self._probe(agent, project.snapshot, request)
+    def _ask_machines(
+        self, offers: Sequence[Offer], spec: RunSpec, project: Project
+    ) -> tuple[Offer, dict[str, Any], str | Mapping[str, str] | None]:
+        """The machine to take of those that are there, what it says of itself, and what is resumed there."""
+        exclusive = self.provider.features.exclusive and not spec.share
+
+        def ask(offer: Offer, cancel: CancelToken) -> Mapping[str, Any]:
+            facts = self._probe(self._agent_of(offer), spec, project, cancel)
             check_resources(spec, facts)
+            return facts
+
+        with step("probe", "ask the machine", emit=self.emit, clock=self.clock) as doing:
+            if len(offers) == 1:
+                place, facts = 0, ask(offers[0], self.cancel)
+            else:
+                answers = ask_all(
+                    offers,
+                    ask,
+                    lambda answer: free(answer, exclusive=exclusive),
+                    clock=self.clock,
+                    cancel=self.cancel,
+                )
+                place, facts = self._chosen(spec, offers, answers, exclusive=exclusive)
+            agent = self._agent_of(offers[place])
             resume_from = None if spec.resume is None else self.resume(agent, spec.resume)
             doing.summary = f"{facts['hostname']}: {_lacking(len(facts['missing']))}"
-        return facts, resume_from
+        return offers[place], dict(facts), resume_from
+
+    def _agent_of(self, offer: Offer) -> RemoteAgent:
+        endpoint = self.provider.endpoint(offer)
+        assert endpoint is not None  # the first one of these offers has a machine
+        return self.agent_at(endpoint)
+
+    def _chosen(
+        self, spec: RunSpec, offers: Sequence[Offer], answers: Sequence[Answer | None], *, exclusive: bool
+    ) -> tuple[int, Mapping[str, Any]]:
+        for place, answer in enumerate(answers):
+            if (
+                answer is not None
+                and not isinstance(answer, RunctlError)
+                and free(answer, exclusive=exclusive)
+            ):
+                return place, answer
+        raise none_free(spec.target, offers, answers)
 
     def _ask_store(
         self, url: str, offer: Offer, spec: RunSpec, project: Project
@@ -144,10 +180,12 @@ class Planner:
         return facts, resume_from
 
     def _probe(
-        self, agent: RemoteAgent, snapshot: Snapshot, request: Mapping[str, Any] | None
+        self, agent: RemoteAgent, spec: RunSpec, project: Project, cancel: CancelToken
     ) -> dict[str, Any]:
-        digests = sorted({entry["digest"] for entry in snapshot.entries if entry["type"] == "file"})
-        return agent.call("probe", {"blobs": digests, "environment": request}, cancel=self.cancel)
+        request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
+        entries = project.snapshot.entries
+        digests = sorted({entry["digest"] for entry in entries if entry["type"] == "file"})
+        return agent.call("probe", {"blobs": digests, "environment": request}, cancel=cancel)
 
     def _code(self, project: Project, missing: tuple[str, ...]) -> CodePlan:
         listing = project.listing
@@ -198,10 +236,13 @@ def check_resources(spec: RunSpec, facts: Mapping[str, Any]) -> None:
     """Raise ``machine-too-small`` where a machine that is there has less than ``spec`` asks for. Pure."""
     need = spec.resources
     has_gpus = [gpu["name"] for gpu in facts["gpus"]]
-    fitting = [name for name in has_gpus if need.gpu and need.gpu.lower() in name.lower()]
+    wanted, number = need.gpu or "", need.gpus
+    if wanted.isdigit():  # a number alone: any GPU will do
+        wanted, number = "", int(wanted)
+    fitting = [name for name in has_gpus if wanted.lower() in name.lower()]
     lacks = []
-    if need.gpu and len(fitting) < need.gpus:
-        lacks.append(f"{need.gpus} x {need.gpu} wanted, it has {', '.join(has_gpus) or 'no GPU'}")
+    if need.gpu and len(fitting) < number:
+        lacks.append(f"{number} x {wanted or 'any GPU'} wanted, it has {', '.join(has_gpus) or 'no GPU'}")
     if need.cpus and facts["cpus"] < need.cpus:
         lacks.append(f"{need.cpus} cores wanted, it has {facts['cpus']}")
     if need.memory_gb and facts["memory_bytes"] < need.memory_gb * 2**30:

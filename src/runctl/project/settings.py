@@ -117,7 +117,7 @@ _ALL = (
         "gpu",
         "text",
         "",
-        "The GPU wanted, by its name, and how many of them after a colon.",
+        "The GPU wanted, by its name, and how many of them after a colon; on machines that are there a number alone will do.",
         'gpu = "A10G:1"',
         "--gpu",
     ),

@@ -40,6 +40,21 @@ ENTRIES = {
             "when you know that both fit."
         ),
     ),
+    "pool-full": Known(
+        errors.CapacityError,
+        what="{target} has no machine for this run now",
+        why="{detail}",
+        fix=(
+            "  runctl runs --state active",
+            "try again when one has ended, or let two runs share one with --share",
+        ),
+        explain=(
+            "The target names several machines. All of them were asked, and each was busy with a run, did not answer, or "
+            "has less than the run asks for. A machine of a pool holds one run at a time and is free again when that has "
+            "ended; nothing has to be given back by hand."
+        ),
+        transient=True,
+    ),
     "machine-locked": Known(
         errors.AgentError,
         what="another launch or removal on the machine has not finished for {seconds} s",
