@@ -58,7 +58,11 @@ def lines(plan: Plan) -> tuple[PlanLine, ...]:
     if plan.actions:
         calls = {call for _, some in plan.actions for call in some}
         out.append(
-            PlanLine("@", count(len(calls), "actions"), f"for: {', '.join(p for p, _ in plan.actions)}")
+            PlanLine(
+                "@",
+                count(len(calls), "actions"),
+                f"for: {', '.join(dict.fromkeys(p for p, _ in plan.actions))}",
+            )
         )
         out += [PlanLine("@", f"  {', '.join(some)}", purpose) for purpose, some in plan.actions]
     return tuple(out)
