@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runctl.api.booted import resume as resume
     from runctl.api.cleaning import clean as clean
     from runctl.api.cleaning import debts as debts
+    from runctl.api.cleaning import see_gone as see_gone
     from runctl.api.doctor import check as check
     from runctl.api.doctor import checks_for_plan as checks_for_plan
     from runctl.api.doctor import explain as explain
@@ -65,6 +66,7 @@ _HOMES = {
     **dict.fromkeys(("keep_synced", "sync", "would_sync"), "syncing"),
     "clean": "cleaning",
     "debts": "cleaning",
+    "see_gone": "cleaning",
     **dict.fromkeys(("apply_aws_setup", "aws_policies", "aws_terraform", "plan_aws_setup"), "account"),
     **dict.fromkeys(
         (

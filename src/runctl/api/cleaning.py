@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from runctl.core.errors import RunctlError
 from runctl.engine.lease import settle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from runctl.api.runtime import Runtime
+    from runctl.core.model import Machine, Run
     from runctl.engine.ledger import Debt
+
+GONE_SECONDS, LOOK_SECONDS = 15.0, 1.0  # what a machine gets to give itself back, and between two looks
 
 
 def debts(rt: Runtime) -> tuple[Debt, ...]:
     """The leases not yet proven ended, oldest first. Reads only."""
     return rt.ledger().debts()
+
+
+def strike_gone(rt: Runtime, owed: Iterable[Debt], machines: Iterable[Machine]) -> list[Debt]:
+    """Strike those debts whose machine was bought and is, by its provider's listing, no more; which ones."""
+    alive = {name for machine in machines for name in (machine.run_id, machine.id)}
+    gone = [debt for debt in owed if debt.machine_id and not alive & {debt.run_id, debt.machine_id}]
+    for debt in gone:
+        rt.ledger().strike(debt.run_id, "gone")
+    return gone
+
+
+def see_gone(rt: Runtime, run: Run) -> None:
+    """After a run that was followed to its end: its machine gives itself back; see that, and strike what was owed.
+
+    Gives up after some seconds, or when the provider does not answer; the debt then stands.
+    """
+    owed = [debt for debt in debts(rt) if debt.run_id == run.id]
+    deadline = rt.clock.monotonic() + GONE_SECONDS
+    with suppress(RunctlError):
+        while owed and not strike_gone(rt, owed, tuple(rt.provider(run.provider).machines(rt.cancel))):
+            if rt.clock.monotonic() > deadline:
+                return
+            rt.clock.sleep(LOOK_SECONDS, rt.cancel)
 
 
 def clean(rt: Runtime, debt: Debt) -> None:

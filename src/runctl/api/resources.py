@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from runctl import registry
+from runctl.api.cleaning import strike_gone
 from runctl.core.errors import RunctlError
 from runctl.core.events import Notice
 
@@ -70,7 +71,7 @@ class Resource:
 
 
 def resources(rt: Runtime) -> list[Resource]:
-    """Everything, dearest first. Reads only.
+    """Everything, dearest first. Touches no machine; a debt whose machine is seen gone is struck.
 
     A provider that nobody has set up here has nothing to list; one that fails while it holds a debt is an error.
     """
@@ -87,5 +88,8 @@ def resources(rt: Runtime) -> list[Resource]:
             rt.emit(Notice("info", f"{name} was not asked: {error.what}"))
             continue
         found += [Resource(machine, debts.pop(machine.run_id, None)) for machine in machines]
+        if provider.features.costs_money:
+            for debt in strike_gone(rt, [each for each in debts.values() if each.provider == name], machines):
+                del debts[debt.run_id]
     found += [Resource(None, debt) for debt in debts.values()]
     return sorted(found, key=lambda each: (-each.price_per_hour, each.run_id))

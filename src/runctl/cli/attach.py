@@ -48,6 +48,8 @@ def run(args: argparse.Namespace, session: Session) -> int:
         except OSError:  # nobody reads stdout any more, or it cannot be written
             detached(found, session)
             raise
+        if ended.machines:
+            api.see_gone(session.runtime, ended)
     if ended.machines:
         from runctl.engine import cost  # noqa: PLC0415 - loaded with the engine
 
