@@ -17,6 +17,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from tests.conftest import World
+from tests.sshbox import ssh_box
 from tests.ssmworld import SsmWorld, ssm_world
 from tests.unit.sandbox.cloud_world import until
 
@@ -30,12 +31,20 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SsmWorld]:
         yield cloud
 
 
-@pytest.fixture(params=["local", "instance"])
+@pytest.fixture(params=["local", "instance", "host"])
 def machine(request: pytest.FixtureRequest, world: World) -> str:
     """A machine's name on the command line; the instance was made by somebody else."""
     if request.param == "local":
         return "local"
-    return str(request.getfixturevalue("instance"))
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def host(world: World, tmp_path: Path) -> Iterator[str]:
+    """A machine that ssh reaches."""
+    with ssh_box(tmp_path / "box", env={"HOME": str(tmp_path)}) as box:
+        world.env["RUNCTL_SSH_CONFIG"] = str(box.config)
+        yield "ssh://box"
 
 
 @pytest.fixture

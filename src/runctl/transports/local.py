@@ -66,7 +66,7 @@ class LocalTransport:
         """The user's shell, in a terminal of its own."""
         from runctl.transports.local_shell import run  # noqa: PLC0415 - only for a shell
 
-        run(terminal, cancel)
+        run([os.environ.get("SHELL") or "/bin/sh", "-i"], terminal, cancel)
 
     def close(self) -> None:
         """Nothing is held open between commands."""

@@ -1,4 +1,4 @@
-"""A shell on this machine in a terminal of its own, seen through the terminal a person sits at."""
+"""A program on this computer in a terminal of its own, seen through the terminal a person sits at."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from runctl.core.catalogue import known
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runctl.core.cancel import CancelToken
     from runctl.core.ports import Terminal
 
@@ -23,18 +25,17 @@ LOOK_SECONDS = 0.02  # between looks at the keys while the shell is silent
 READ = 1 << 16
 
 
-def run(terminal: Terminal, cancel: CancelToken) -> None:
-    """Until the shell ends, the terminal is gone, or the token is set: the shell is hung up on then.
+def run(argv: Sequence[str], terminal: Terminal, cancel: CancelToken) -> int:
+    """Until the program ends, the terminal is gone, or the token is set: it is hung up on then; its exit status.
 
     Raises:
         UnreachableError: ``command-not-started``.
         Cancelled: the token was set.
     """
     leader, follower = pty.openpty()
-    argv = [os.environ.get("SHELL") or "/bin/sh", "-i"]
     try:
         process = subprocess.Popen(
-            argv,
+            list(argv),
             stdin=follower,
             stdout=follower,
             stderr=follower,
@@ -52,7 +53,8 @@ def run(terminal: Terminal, cancel: CancelToken) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGHUP)
         os.close(leader)
-        process.wait()
+        status = process.wait()
+    return status
 
 
 def _own_terminal() -> None:

@@ -79,6 +79,11 @@ class Connection:
         """The call that has ``command`` run by the other side's shell, through the master where there is one."""
         return [*self._ssh("ControlMaster=no"), "--", self._to, command]
 
+    def shell_argv(self) -> list[str]:
+        """The call that gives a person a shell in the terminal it is run in."""
+        call, *options = self._ssh("ControlMaster=no", "EscapeChar=none")
+        return [call, "-tt", *options[1:], "--", self._to]
+
     def _ssh(self, *options: str) -> list[str]:
         every = (*OPTIONS, f"ControlPath={self._socket}", *options)
         return ["ssh", "-T", *self._config, *(word for option in every for word in ("-o", option))]
@@ -91,14 +96,14 @@ class Connection:
             UsageError: there is no ``ssh`` here.
             Cancelled: nothing of it is left.
         """
-        if self._answers():
+        if self.answers():
             return
         with _locked(self._socket.with_suffix(".lock"), cancel):
-            if not self._answers():
+            if not self.answers():
                 self._socket.unlink(missing_ok=True)
                 self._start(cancel)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         """Whether somebody listens at the socket."""
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1.0)

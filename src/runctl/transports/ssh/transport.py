@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runctl.core.cancel import CancelToken
     from runctl.core.errors import RunctlError
     from runctl.core.model import Endpoint
-    from runctl.core.ports import Surroundings
+    from runctl.core.ports import Surroundings, Terminal
 
 SSH_FAILED = 255  # what ssh itself gives when it did not get through
 NOT_FOUND = 127
@@ -119,6 +119,15 @@ class SshTransport:
     def get(self, source: PurePosixPath, target: Path, cancel: CancelToken) -> None:
         """Copy one file here with its mode, complete or not at all. Raises as ``exec`` does, and ``file-not-copied``."""
         files.get(self, source, target, self._address.where, cancel)
+
+    def shell(self, terminal: Terminal, cancel: CancelToken) -> None:
+        """The user's login shell there. Raises as ``exec`` does."""
+        from runctl.transports.local_shell import run  # noqa: PLC0415 - only for a shell
+
+        self._connection.open(cancel)
+        status = run(self._connection.shell_argv(), terminal, cancel)
+        if status == SSH_FAILED and not self._connection.answers():
+            raise self._known("ssh-cut", detail="the shell ended with it")
 
     def close(self) -> None:
         """Nothing of ours is open between commands; the connection stays for the next one and ends by itself."""
