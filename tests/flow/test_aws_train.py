@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.awsworld import SCRIPT, Account, Client, account, debts
 from tests.conftest import World
+from tests.unit.environment.wheel_index import wheel
 from tests.unit.sandbox.cloud_world import until
 
 
@@ -250,3 +251,37 @@ def test_a_run_that_ended_unwatched_costs_what_it_took(user: World, project: Pat
     closing = user.runctl("attach", "latest").err
     assert "cost        0.00" in closing, closing
     assert "runctl checkpoint pull" in closing
+
+
+def test_the_second_machine_restores_the_environment_that_the_first_one_built(
+    user: World, project: Path, aws: Account
+) -> None:
+    name, data = wheel("alpha")
+    (project / "wheels").mkdir()
+    (project / "wheels" / name).write_bytes(data)
+    (project / "requirements.txt").write_text(f"--no-index\n./wheels/{name}\n")
+    (project / "training/train.py").write_text("import alpha\nprint(alpha.__version__)\n")
+    words = ("train", "training/train.py", "--yes", "--json", "--spot")
+    plan = user.runctl("plan", "training/train.py", cwd=project)
+    assert "the store does not have it" in plan.out + plan.err
+
+    def environment() -> str:
+        got = user.runctl(*words, cwd=project, timeout=110)
+        assert got.code == 0, got.err
+        done = [event for event in got.events() if event["kind"] == "step.finished"]
+        (summary,) = [event["summary"] for event in done if event["step"] == "environment"]
+        return str(summary)
+
+    assert environment().startswith("1 package")
+    until(lambda: any(key.endswith("/manifest.json") for key, _ in aws.objects()))
+    until(lambda: not aws.instances())
+    plan = user.runctl("plan", "training/train.py", cwd=project)
+    assert "nobody has restored it yet" in plan.out + plan.err
+    assert environment().startswith("restored from the store: 1 package")
+    until(lambda: not aws.instances())
+    plan = user.runctl("plan", "training/train.py", cwd=project)
+    assert "restored if the machine has Python" in plan.out + plan.err
+    assert "s, as before" in plan.out + plan.err
+    (row,) = user.runctl("env", "list", "--store", "--json", cwd=project).json()
+    assert row["packages"] == 1
+    assert row["restore_seconds"] > 0

@@ -130,6 +130,7 @@ class _Deposit:
         return {
             "v": env_object.VERSION, "key": self._place.key, "request": record.get("request", ""),
             "python": record["python"], "platform": record.get("platform", ""), "libc": record.get("libc", ""),
+            "kind": record.get("kind", ""),
             "source": record.get("source", ""), "installer": record["installer"],
             "packages": record["packages"], "build_seconds": record["seconds"], "stored_at": time.time(),
             "files": len(listing.files), "bytes": sum(part["content"] for part in parts),

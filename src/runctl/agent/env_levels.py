@@ -70,8 +70,9 @@ class FromStore:
         return False
 
     def _bring(self) -> bool:
-        if not self._restore.found():
+        if not self._restore.find():
             return False
+        self._restore.check_worth()
         self._told(0, self._restore.manifest["packed"])
         self._restore.work()
         known, seconds = self._restore.manifest, self._restore.seconds

@@ -73,6 +73,7 @@ class Recipe:
         return {
             "v": 1,
             "key": self.place.key,
+            "kind": self.kind,
             "request": self.request["digest"],
             "source": self.main,
             "python": self.interpreter.text,

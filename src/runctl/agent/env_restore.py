@@ -57,8 +57,8 @@ class Restore:
         self.manifest: dict[str, Any] = {}
         self.seconds = 0.0
 
-    def found(self) -> bool:
-        """Whether the store has it, and restoring was not slower than building so far. Writes nothing.
+    def find(self) -> bool:
+        """Whether the store has it. Writes nothing.
 
         Raises:
             Unrestorable: it has something that nobody can use.
@@ -75,10 +75,12 @@ class Restore:
         if manifest["bound"] and manifest["folders"] != [self._place.folder]:
             place = "%s holds the path %s" % (manifest["bound"][0], manifest["folders"][0])
             raise Unrestorable("it works only where it was built: %s" % place)
-        known = env_object.times(self._store, self._place.key)
-        if env_object.slower(known):
-            raise Unrestorable("building it was faster so far")
         return True
+
+    def check_worth(self) -> None:
+        """Raise ``Unrestorable`` where restoring took longer than building so far."""
+        if env_object.slower(env_object.times(self._store, self._place.key)):
+            raise Unrestorable("building it was faster so far")
 
     def work(self) -> None:
         """Restore, verify, try it out; the environment is complete when this returns.

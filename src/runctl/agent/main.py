@@ -169,6 +169,12 @@ def _checkpoints(request: dict[str, Any], _source: wire.Input, home: Home, _dige
     return answer
 
 
+def _environments(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
+    from runctl.agent import environments  # noqa: PLC0415
+
+    return environments.answer(request, home=home)
+
+
 HANDLERS: dict[str, Handler] = {
     "probe": _probe,
     "receive": _receive,
@@ -185,4 +191,5 @@ HANDLERS: dict[str, Handler] = {
     "renew": _renew,
     "secrets": _secrets,
     "checkpoints": _checkpoints,
+    "environments": _environments,
 }

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from runctl.api.doctor import check as check
     from runctl.api.doctor import checks_for_plan as checks_for_plan
     from runctl.api.doctor import explain as explain
+    from runctl.api.environments import full_key as full_key
+    from runctl.api.environments import local_environments as local_environments
+    from runctl.api.environments import prune_local as prune_local
+    from runctl.api.environments import prune_store as prune_store
+    from runctl.api.environments import pull_environment as pull_environment
+    from runctl.api.environments import push_environment as push_environment
+    from runctl.api.environments import store_of as store_of
+    from runctl.api.environments import stored_environments_in as stored_environments_in
     from runctl.api.planning import make_plan as make_plan
     from runctl.api.pulling import pull_checkpoint as pull_checkpoint
     from runctl.api.pulling import pull_outputs as pull_outputs
@@ -64,6 +72,19 @@ _HOMES = {
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
     **dict.fromkeys(("connect", "execute", "forward", "forwards", "reach", "shell"), "reaching"),
     **dict.fromkeys(("keep_synced", "sync", "would_sync"), "syncing"),
+    **dict.fromkeys(
+        (
+            "full_key",
+            "local_environments",
+            "prune_local",
+            "prune_store",
+            "pull_environment",
+            "push_environment",
+            "store_of",
+            "stored_environments_in",
+        ),
+        "environments",
+    ),
     "clean": "cleaning",
     "debts": "cleaning",
     "see_gone": "cleaning",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from runctl.core.events import Event
     from runctl.core.model import DepsMode, Offer, RunSpec
+    from runctl.engine.stored_environments import StoredEnvironment
     from runctl.project.snapshot import Snapshot
 
 ENVIRONMENT = "ENVIRONMENT"  # stands for the folder of an environment that only its machine can name
@@ -62,6 +63,9 @@ class EnvironmentPlan:
     installer: str = ""
     python: str = ""
     commands: tuple[tuple[str, ...], ...] = ()
+    stored: tuple[
+        StoredEnvironment, ...
+    ] = ()  # what the store has of it, for whichever Python the machine turns out to have
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "cached": env.cached,
             "installer": env.installer,
             "python": env.python,
+            "stored": [one.to_json() for one in env.stored],
             "commands": [list(argv) for argv in env.commands],
         },
         "command": list(plan.command),

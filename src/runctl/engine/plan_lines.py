@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runctl.core.model import Offer
-    from runctl.engine.plan import Plan
+    from runctl.engine.plan import EnvironmentPlan, Plan
 
 OTHERS_SHOWN = 5  # further lines of offers in a plan
 _SAME = ("machine_type", "region", "spot", "price_per_hour")
@@ -157,7 +157,8 @@ def _environment_lines(plan: Plan) -> list[PlanLine]:
     if env.request is None:
         return [PlanLine("=", "nothing to install", f"{env.why}; the machine's own Python")]
     if not env.key:
-        return [PlanLine("+", f"environment in {plan.home}/envs", f"{env.why}; {_waits(env.mode)}")]
+        made = PlanLine("+", f"environment in {plan.home}/envs", f"{env.why}; {_waits(env.mode)}")
+        return [made, *_level_lines(env)]
     if env.cached:
         return [PlanLine("=", f"environment {env.key} is there", f"{env.why}; python {env.python}")]
     where = f"{plan.home}/envs/{env.key}"
@@ -165,6 +166,26 @@ def _environment_lines(plan: Plan) -> list[PlanLine]:
         PlanLine("+", f"environment {where}", f"{env.why}; {env.installer}, {_waits(env.mode)}"),
         *(PlanLine("%", " ".join(quoted(argv))) for argv in env.commands),
     ]
+
+
+def _level_lines(env: EnvironmentPlan) -> list[PlanLine]:
+    """Where it comes from on a machine that nobody knows yet: what decides is the Python it has."""
+    out = []
+    for one in env.stored:
+        what = f"  restored if the machine has Python {one.python}: {size(one.packed)} from the store"
+        if one.expected_restore is None:
+            took = "nobody has restored it yet"
+        else:
+            took = f"about {one.expected_restore:.1f} s, as before"
+        out.append(PlanLine("=", what, f"{count(one.packages, 'packages')}, {size(one.bytes)}; {took}"))
+    times = [one.expected_build for one in env.stored if one.expected_build is not None]
+    if times:
+        out.append(PlanLine("+", "  built otherwise", f"about {max(times):.1f} s, as before"))
+    else:
+        out.append(
+            PlanLine("+", "  built", "the store does not have it; how long that takes is not known yet")
+        )
+    return out
 
 
 def _waits(mode: DepsMode) -> str:

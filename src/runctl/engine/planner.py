@@ -15,6 +15,7 @@ from runctl.engine.lease import offer_words
 from runctl.engine.plan import CodePlan, EnvironmentPlan, LeftOut, Plan, what_is_sent
 from runctl.engine.pool import ask_all, free, none_free
 from runctl.engine.steps import step
+from runctl.engine.stored_environments import stored_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from runctl.project.listing import Listing
     from runctl.project.root import Root
     from runctl.project.snapshot import Snapshot
+
+
+_NOT_OF_THE_MACHINE = ("missing", "environment", "stored_environments")
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Planner:
             spec=spec,
             offers=offers,
             exclusive=self.provider.features.exclusive and not spec.share,
-            machine={key: value for key, value in facts.items() if key not in ("missing", "environment")},
+            machine={key: value for key, value in facts.items() if key not in _NOT_OF_THE_MACHINE},
             code=self._code(project, tuple(facts["missing"])),
             environment=self._environment(spec, project.dependencies, request, facts),
             store=store,
@@ -164,7 +168,16 @@ class Planner:
         self, url: str, offer: Offer, spec: RunSpec, project: Project
     ) -> tuple[dict[str, Any], str | Mapping[str, str] | None]:
         with step("probe", "ask the store", emit=self.emit, clock=self.clock) as doing:
-            missing = missing_in_store(project.snapshot, self.store_at(url), env=self.env, cancel=self.cancel)
+            request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
+            with together(self.cancel) as scope:
+                found = None
+                if request is not None:
+                    store, digest = self.store_at(url), str(request["digest"])
+                    found = scope.start("envs", lambda: stored_for(store, digest, self.cancel))
+                missing = missing_in_store(
+                    project.snapshot, self.store_at(url), env=self.env, cancel=self.cancel
+                )
+                stored = () if found is None else found.result()
             resume_from = None if spec.resume is None else self.resume(None, spec.resume)
             doing.summary = f"{url}: {_lacking(len(missing))}"
         facts = {
@@ -176,6 +189,7 @@ class Planner:
             "active": [],
             "missing": missing,
             "environment": None,
+            "stored_environments": stored,
         }
         return facts, resume_from
 
@@ -210,7 +224,7 @@ class Planner:
         why = "--deps skip" if spec.deps is DepsMode.SKIP else dependencies.why
         plan = EnvironmentPlan(request=request, why=why, mode=spec.deps)
         if found is None:  # nothing to install, or a machine that has to be bought before it can be asked
-            return plan
+            return replace(plan, stored=tuple(facts.get("stored_environments", ())))
         return replace(
             plan,
             key=found["key"],

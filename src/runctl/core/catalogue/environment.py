@@ -195,6 +195,65 @@ ENTRIES = {
         ),
         transient=True,
     ),
+    "env-unknown": Known(
+        errors.UsageError,
+        what="no environment {key} in {where}",
+        why="no key there begins like that",
+        fix=("  runctl env list", "  runctl env list --store"),
+        explain=(
+            "An environment is named by its key, 32 hex digits, or by as many of them as tell it apart. Only complete "
+            "ones count: one that is being built, or whose building was interrupted, has no name yet."
+        ),
+    ),
+    "env-ambiguous": Known(
+        errors.UsageError,
+        what="more than one environment begins with {key}",
+        why="{keys}",
+        fix=("give more of its digits",),
+        explain="The beginning of a key is enough where it belongs to one environment only.",
+    ),
+    "env-limit": Known(
+        errors.UsageError,
+        what="{text} is not a limit for environments",
+        why="{detail}",
+        fix=("  runctl env prune --older-than 30d --max-size 20GB",),
+        explain=(
+            "What goes is decided by an age (environments not used for so long) and by a size (the longest unused ones, "
+            "until the rest takes no more than that). At least one is needed here; a store can be pruned without, of "
+            "parts that belong to no environment."
+        ),
+    ),
+    "env-no-store": Known(
+        errors.UsageError,
+        what="the target {target} has no store",
+        why="its machines keep environments on their own disks only",
+        fix=("name one, for example: --store s3://BUCKET/PREFIX",),
+        explain="Environments are shared through the store of an account, or a folder that computers share.",
+    ),
+    "env-not-stored": Known(
+        errors.InstallError,
+        what="the environment {key} cannot be stored",
+        why="{reason}",
+        fix=(
+            "build it anew:",
+            "  runctl env prune --older-than 0d",
+            "or install it on each machine, as before",
+        ),
+        explain=(
+            "Only what is the same on another machine is stored: not one with links or path entries that lead to other "
+            "folders (editable installs), with passwords in its files, or with files changed after it was built."
+        ),
+    ),
+    "env-not-restored": Known(
+        errors.InstallError,
+        what="the environment {key} cannot be restored here",
+        why="{reason}",
+        fix=("  runctl env show --store {key}", "a run builds it instead"),
+        explain=(
+            "An environment of the store is verified part by part and tried out before it is used. It belongs to one "
+            "version of Python, one system and one C library. Nothing of it stays when something is wrong."
+        ),
+    ),
     "install-failed": Known(
         errors.InstallError,
         what="{installer} could not install {source}",
