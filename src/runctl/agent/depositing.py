@@ -70,9 +70,9 @@ class Depositing:
         except Unpackable as error:
             self._say("info", "the environment is not stored: %s" % error)
         except AgentFailure as error:
-            self._say(
-                "warning", "the environment is not stored: %s" % (error.facts.get("detail") or error.code)
-            )
+            again = "; `runctl aws setup` gives the right" if error.code == "store-denied" else ""
+            why = error.facts.get("detail") or error.code
+            self._say("warning", "the environment is not stored: %s%s" % (why, again))
         return self._end()
 
     def patient(self) -> bool:

@@ -161,9 +161,10 @@ def _own_sessions(names: Names) -> list[dict[str, Any]]:
 
 
 def instance_policy(names: Names) -> dict[str, Any]:
-    """What a machine needs: the agent of Systems Manager, reading code, writing below ``runs/``. No delete, no EC2.
+    """What a machine needs: the agent of Systems Manager, reading code, writing below ``runs/`` and ``envs/``. No delete, no EC2.
 
-    What the training script does with the machine's credentials is bounded by this too. ``s3:ListBucket`` has no
+    Environments are what one machine gives to others: who can write them decides what later machines run, as who can
+    write code does. What the training script does with the machine's credentials is bounded by this too. ``s3:ListBucket`` has no
     condition on the prefix: without it, S3 answers 403 in place of 404 for what is not there yet.
     """
     readable = ("agent/*", "blobs/*", "packs/*", "trees/*", "envs/*", "runs/*")
@@ -174,7 +175,7 @@ def instance_policy(names: Names) -> dict[str, Any]:
         _allow(
             "WriteRuns",
             ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
-            [names.objects("runs/*")],
+            [names.objects("runs/*"), names.objects("envs/*")],
         ),
     )
 

@@ -58,7 +58,7 @@ def test_a_machine_can_neither_delete_nor_write_outside_of_runs_nor_manage_anyth
     }
     writes = [each for each in policy["Statement"] if "s3:PutObject" in each["Action"]]
     assert [each["Resource"] for each in writes] == [
-        [f"arn:aws:s3:::runctl-{ACCOUNT}-us-west-2/runctl/runs/*"]
+        [f"arn:aws:s3:::runctl-{ACCOUNT}-us-west-2/runctl/{below}/*" for below in ("runs", "envs")]
     ]
 
 
