@@ -248,7 +248,7 @@ ENTRIES = {
         errors.InstallError,
         what="the environment {key} cannot be restored here",
         why="{reason}",
-        fix=("  runctl env show --store {key}", "a run builds it instead"),
+        fix=("  runctl env show {key} --store", "a run builds it instead"),
         explain=(
             "An environment of the store is verified part by part and tried out before it is used. It belongs to one "
             "version of Python, one system and one C library. Nothing of it stays when something is wrong."
