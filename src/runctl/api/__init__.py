@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from runctl.api.account import plan_aws_setup as plan_aws_setup
     from runctl.api.booted import resume as resume
     from runctl.api.cleaning import clean as clean
+    from runctl.api.cleaning import collect as collect
     from runctl.api.cleaning import debts as debts
+    from runctl.api.cleaning import garbage as garbage
     from runctl.api.cleaning import see_gone as see_gone
     from runctl.api.doctor import check as check
     from runctl.api.doctor import checks_for_plan as checks_for_plan
@@ -86,8 +88,10 @@ _HOMES = {
         "environments",
     ),
     "clean": "cleaning",
+    "collect": "cleaning",
     "debts": "cleaning",
     "see_gone": "cleaning",
+    "garbage": "cleaning",
     **dict.fromkeys(("apply_aws_setup", "aws_policies", "aws_terraform", "plan_aws_setup"), "account"),
     **dict.fromkeys(
         (

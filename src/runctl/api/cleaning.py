@@ -6,7 +6,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from runctl import registry
+from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError
+from runctl.core.events import Notice
+from runctl.engine import store_garbage
 from runctl.engine.lease import settle
 
 if TYPE_CHECKING:
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from runctl.api.runtime import Runtime
     from runctl.core.model import Machine, Run
     from runctl.engine.ledger import Debt
+    from runctl.engine.store_garbage import Garbage
 
 GONE_SECONDS, LOOK_SECONDS = 15.0, 1.0  # what a machine gets to give itself back, and between two looks
 
@@ -64,3 +69,34 @@ def clean(rt: Runtime, debt: Debt) -> None:
         fate_known=bool(debt.machine_id) or age > provider.features.purchase_open_seconds,
         failing=False,
     )
+
+
+def garbage(rt: Runtime, *, days: float) -> list[Garbage]:
+    """What of each provider's store no sync has used for ``days``. Reads only; a provider not set up here is told.
+
+    Raises:
+        UsageError: ``usage`` for fewer days than a running sync may count on.
+    """
+    if days < store_garbage.LEAST_DAYS:
+        raise known("usage", why=f"a sync that goes on counts on {store_garbage.LEAST_DAYS:g} days")
+    found = []
+    for url in _stores(rt):
+        store = registry.store(url, rt.surroundings(read_only=True))
+        found.append(store_garbage.find_garbage(store, days=days, now=rt.clock.now(), cancel=rt.cancel))
+    return found
+
+
+def _stores(rt: Runtime) -> list[str]:
+    """The stores of the providers that are set up here, each once."""
+    urls: dict[str, None] = {}
+    for name in registry.names("providers"):
+        try:
+            urls[rt.provider(name, read_only=True).store()] = None
+        except RunctlError as error:
+            rt.emit(Notice("info", f"{name} was not asked: {error.what}"))
+    return [url for url in urls if url]
+
+
+def collect(rt: Runtime, found: Garbage) -> None:
+    """Delete what ``garbage`` found in one store. Safe to repeat."""
+    store_garbage.remove_garbage(registry.store(found.url, rt.surroundings()), found, rt.cancel)

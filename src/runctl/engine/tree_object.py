@@ -13,7 +13,7 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -109,9 +109,17 @@ def _runs(numbers: Sequence[int]) -> Iterable[int]:
     return out
 
 
-def base_of(data: bytes) -> str:
-    """The tree that the object is based on; empty for none. Raises ``ValueError`` for what is no tree object."""
-    return str(_header(data)[0]["base"])
+class Named(NamedTuple):
+    """What an object counts on: the tree it is based on (or empty), and packs (an empty name is its own inline bytes)."""
+
+    base: str
+    packs: tuple[str, ...]
+
+
+def names(data: bytes) -> Named:
+    """What an object names. Raises ``ValueError`` for what is no tree object."""
+    header, _ = _header(data)
+    return Named(header["base"], tuple(header["packs"]))
 
 
 def decode(data: bytes, base: TreeObject | None = None) -> TreeObject:
