@@ -59,7 +59,8 @@ class Depositing:
         place = Place(self._home.path, str(status["env_key"])) if status["env_key"] else None
         record = read_json(place.marker) if place is not None else None
         if place is None or record is None:
-            return self._end() if status["state"] == "ended" else LOOK
+            # A run whose supervisor was killed is over although its status never says so: then we are waited for.
+            return self._end() if status["state"] == "ended" or self._since else LOOK
         try:
             self._deposit(place, record, status)
         except Passing:
