@@ -206,12 +206,12 @@ def test_a_download_that_is_cut_goes_on_or_is_given_up_for_a_build(
 
         def cancelled() -> bool:
             asked.append(1)
-            if len(asked) == 20:
+            if len(asked) == 3:  # early: a fast machine would be done before
                 line.cut(away=away)
             return False
 
         found = second.ensure(second.request("big"), store=access, cancelled=cancelled)
-        assert len(asked) > 20
+        assert len(asked) > 3
         assert second.run(found, "import big").returncode == 0
         assert ("restored" in second.events("step.finished")[0]["summary"]) is restored
         assert ("cannot be taken from the store" in second.notices()) is not restored
