@@ -41,10 +41,21 @@ class Depositing:
         journal: Journal,
         progress: Callable[[int], Any],
         leaves: Callable[[], bool],
+        ended: Callable[[], bool],
     ) -> None:
-        """``progress`` is told of bytes that arrived; ``leaves``: whether the machine or the run has to go at once."""
+        """Make it; nothing is done yet.
+
+        Args:
+            store: where to.
+            run: whose environment; only read.
+            home: where environments are.
+            journal: what is to be said.
+            progress: is told of bytes that arrived.
+            leaves: whether the machine or the run has to go at once.
+            ended: whether the run is over as it truly is: a supervisor that was killed, or never was, writes no end.
+        """
         self._store, self._run, self._home, self._journal = store, run, home, journal
-        self._progress, self._leaves = progress, leaves
+        self._progress, self._leaves, self._ended = progress, leaves, ended
         self._tries = 0
         self._since = 0.0
         self.over = False
@@ -53,14 +64,12 @@ class Depositing:
         """One look; the seconds until the next, for a ``Duty``."""
         if self._leaves():
             return self._end()
-        status = read_json(self._run.status)
-        if status is None:
-            return LOOK
-        place = Place(self._home.path, str(status["env_key"])) if status["env_key"] else None
+        ended = self._ended()
+        status = read_json(self._run.status) or {}
+        place = Place(self._home.path, str(status["env_key"])) if status.get("env_key") else None
         record = read_json(place.marker) if place is not None else None
         if place is None or record is None:
-            # A run whose supervisor was killed is over although its status never says so: then we are waited for.
-            return self._end() if status["state"] == "ended" or self._since else LOOK
+            return self._end() if ended else LOOK
         try:
             self._deposit(place, record, status)
         except Passing:

@@ -129,6 +129,7 @@ class Keeper:
             journal=self._journal,
             progress=self._progressed,
             leaves=lambda: self._orders.stopping is not None or self._orders.notice is not None,
+            ended=lambda: self._state == "ended",
         )
         self._reports = Duty("report", self._report)
         self._saves = Duty("save", self._saving.step)
