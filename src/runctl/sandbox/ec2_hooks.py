@@ -40,7 +40,9 @@ class _States:
         """Bend moto's classes."""
         from moto.ec2.models.instances import InstanceBackend  # noqa: PLC0415 - heavy
         from moto.ec2.models.tags import TagBackend  # noqa: PLC0415
+        from moto.ec2.responses.instances import InstanceResponse  # noqa: PLC0415
 
+        replace(InstanceResponse, "stop_instances", _no_hibernation)
         override(InstanceBackend, "start_instances", self._start)
         override(InstanceBackend, "stop_instances", self._stop)
         override(InstanceBackend, "reboot_instances", self._reboot)
@@ -102,6 +104,17 @@ class _States:
 
     async def _tell(self, instance: str, tags: dict[str, str]) -> None:
         self._ec2.machines.retag(instance, tags)
+
+
+def _no_hibernation(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """StopInstances refuses to hibernate, which no instance of the sandbox is made for."""
+
+    def stop_instances(response: Any) -> Any:
+        if response.params.get("Hibernate"):
+            raise refuse("UnsupportedHibernationConfiguration", "the sandbox's instances do not hibernate")
+        return original(response)
+
+    return stop_instances
 
 
 def _in_states(backend: Any, instance_ids: list[str], verb: str, states: tuple[str, ...]) -> list[Any]:

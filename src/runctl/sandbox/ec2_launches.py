@@ -87,6 +87,8 @@ class Launches:
             bool(params.get("DisableApiTermination")),
         )
         check_profile(response.ec2_backend, profile)
+        if (params.get("HibernationOptions") or {}).get("Configured"):
+            raise refuse("UnsupportedHibernationConfiguration", "the sandbox's instances do not hibernate")
         try:
             result = original(response)
         finally:

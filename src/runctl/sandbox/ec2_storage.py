@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runctl.sandbox.moto_bend import replace
+from runctl.sandbox.moto_bend import refuse, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +61,15 @@ class Storage:
         await self._ec2.machines.attach_volume(instance, volume, device, gib=size)
 
     def _detach(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def detach_volume(backend: Any, volume_id: str, instance_id: str, device_path: str) -> Any:
-            result = original(backend, volume_id, instance_id, device_path)
-            self._ec2.go(self._ec2.machines.detach_volume(instance_id, volume_id))
+        def detach_volume(
+            backend: Any, volume_id: str, instance_id: str | None = None, device_path: str | None = None
+        ) -> Any:
+            held = backend.get_volume(volume_id).attachment
+            if held is None:
+                raise refuse("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
+            owner = instance_id or held.instance.id
+            result = original(backend, volume_id, owner, device_path)
+            self._ec2.go(self._ec2.machines.detach_volume(owner, volume_id))
             return result
 
         return detach_volume

@@ -101,6 +101,7 @@ def test_a_client_token_launches_once(box: SandboxBox) -> None:
         ({"MinCount": 3, "MaxCount": 2}, "InvalidParameterValue"),
         ({"IamInstanceProfile": {"Name": "nobody"}}, "InvalidParameterValue"),
         ({"DryRun": True}, "DryRunOperation"),
+        ({"HibernationOptions": {"Configured": True}}, "UnsupportedHibernationConfiguration"),
         (
             {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.0001"}}},
             "SpotMaxPriceTooLow",
@@ -231,6 +232,14 @@ def test_an_image_holds_the_disk_and_a_volume_its_size(box: SandboxBox) -> None:
     volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
     ec2.attach_volume(InstanceId=two, VolumeId=volume, Device="/dev/sdf")
     assert ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["Attachments"][0]["InstanceId"] == two
+    ec2.detach_volume(VolumeId=volume)  # where it is attached is known
+    assert ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["State"] == "available"
+    with pytest.raises(ClientError) as refused:
+        ec2.detach_volume(VolumeId=volume)
+    assert code_of(refused) == "IncorrectState"
+    with pytest.raises(ClientError) as refused:
+        ec2.stop_instances(InstanceIds=[two], Hibernate=True)
+    assert code_of(refused) == "UnsupportedHibernationConfiguration"
 
 
 def test_instances_are_listed_in_pages(box: SandboxBox) -> None:
