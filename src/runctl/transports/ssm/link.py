@@ -106,12 +106,21 @@ class Link:
         lane = SlowLane(self)
         slow = lane.channel = Channel(self._gateway, opening, lane, version=channels.ONE_CONNECTION)
         limit = time.monotonic() + OPEN_SECONDS
-        while not slow.ready.wait(SLICE):
-            cancel.check()
-            if time.monotonic() > limit:
-                slow.close()
-                raise self.cut("the way to the program there did not open in time")
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._leave, slow)
+            while not slow.ready.wait(SLICE):
+                cancel.check()
+                if time.monotonic() > limit:
+                    raise self.cut("the way to the program there did not open in time")
+            before = self._take(slow, secret)
+            undo.pop_all()
+        if before is not None:
+            self._leave(before)
+
+    def _take(self, slow: Channel, secret: bytes) -> Channel | None:
+        """Use a lane that is open from now on; gives the one before. Raises Cancelled once the link is closed."""
         with self._changed:
+            self._closed.check()
             before, self._slow = self._slow, slow
             self._heard_slow = time.monotonic()
             self._outgoing.clear()
@@ -122,8 +131,7 @@ class Link:
             if not self._use_fast:
                 self._say(wire.SLOW, self._expected)
             self._changed.notify_all()
-        if before is not None:
-            self._leave(before)
+            return before
 
     def close(self) -> None:
         """End what still runs there, and both sessions; returns within two seconds. Safe to repeat."""
@@ -132,11 +140,12 @@ class Link:
                 return
             if self.error is None:
                 self._put(wire.BYE, 0)
-        lanes = [lane for lane in (self._fast, self._slow) if lane is not None]
         limit = time.monotonic() + 0.3
         while self._slow is not None and not self.error and self._busy() and time.monotonic() < limit:
             time.sleep(0.01)  # the goodbye is on its way
-        self._closed.cancel("closed")
+        with self._changed:  # a lane that opens meanwhile is taken before this, or left by whoever opened it
+            self._closed.cancel("closed")
+            lanes = [lane for lane in (self._fast, self._slow) if lane is not None]
         if self._fast is not None:
             self._fast.send(b"\x03")  # the agent interrupts the relay, should it not have heard
         leaving = [threading.Thread(target=self._leave, args=(lane,), daemon=True) for lane in lanes]
@@ -151,17 +160,18 @@ class Link:
         return bool(self._outgoing) or self._slow.busy
 
     def _leave(self, lane: Channel) -> None:
-        """End a session on both sides; one that cannot be reached now ends when it is idle."""
-        over = lane.over
+        """End a session on both sides; one that cannot be reached now ends when it is idle.
+
+        A lane that is over is ended too: the far program may have hung up without the service having heard of it.
+        """
         lane.close()
-        if not over:
-            limited = CancelToken()
-            timer = threading.Timer(LEAVE_SECONDS, limited.cancel)
-            timer.daemon = True
-            timer.start()
-            with contextlib.suppress(RunctlError):
-                self._gateway.terminate(lane.session, limited)
-            timer.cancel()
+        limited = CancelToken()
+        timer = threading.Timer(LEAVE_SECONDS, limited.cancel)
+        timer.daemon = True
+        timer.start()
+        with contextlib.suppress(RunctlError):
+            self._gateway.terminate(lane.session, limited)
+        timer.cancel()
 
     def cut(self, detail: str) -> RunctlError:
         """The error of a link that is no more."""
