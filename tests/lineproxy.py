@@ -20,6 +20,7 @@ class Line:
         self.carried = 0  # bytes from the server
         self.connections = 0
         self._open: set[socket.socket] = set()
+        self._changing = threading.Lock()
         self._away_until = 0.0
         self._held = threading.Event()
         self._held.set()
@@ -28,7 +29,9 @@ class Line:
     def cut(self, *, away: float = 0.0) -> None:
         """Break every connection; for ``away`` seconds nothing gets through."""
         self._away_until = time.monotonic() + away
-        for each in list(self._open):
+        with self._changing:
+            cut = list(self._open)
+        for each in cut:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
@@ -56,7 +59,8 @@ class Line:
                 here.close()
                 continue
             self.connections += 1
-            self._open |= {here, there}
+            with self._changing:
+                self._open |= {here, there}
             for source, target, down in ((here, there, False), (there, here, True)):
                 threading.Thread(target=self._carry, args=(source, target, down), daemon=True).start()
 
@@ -67,10 +71,11 @@ class Line:
                 target.sendall(piece)
                 self.carried += len(piece) if down else 0
         for each in (source, target):
-            self._open.discard(each)
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        with self._changing:
+            self._open.discard(source)
+        source.close()  # each way closes what only it reads: the other may still be in a call on its own
 
     def close(self) -> None:
         self._held.set()

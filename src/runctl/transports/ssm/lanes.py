@@ -51,6 +51,7 @@ class FastLane:
             try:
                 body = base64.b64decode(text[1:], validate=True)
             except binascii.Error:  # a stretch is missing, as after a cut: it comes again over the other lane
+                self._link.fast_lost()
                 return
             self._link.came((*wire.HEAD.unpack_from(body), body[wire.HEAD.size :]), fast=True)
 

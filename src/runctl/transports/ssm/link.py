@@ -8,6 +8,7 @@ is silent, and used again when it speaks; the slow one is made anew. When the re
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -31,7 +32,9 @@ COMMAND, PORT = "AWS-StartNonInteractiveCommand", "AWS-StartPortForwardingSessio
 PROGRAMS = ("wire", "lanes", "streams", "relay")
 OPEN_SECONDS = 30.0  # for the relay to say where it is, and for the way to it
 PING_SECONDS = 5.0
-QUIET_SECONDS = 6.0  # a lane over which nothing came for so long after a ping is not used
+QUIET_SECONDS = (
+    6.0  # a lane over which nothing came for so long after a ping, however many follow, is not used
+)
 RENEW_SECONDS = 1.0  # between two slow lanes, at least
 TICK = 0.25
 ACK_BYTES = 256 << 10  # acknowledged at least so often, and at each tick
@@ -62,7 +65,7 @@ class Link:
         self._renewed = 0.0
         self._pings = 0
         self._pinged = 0.0
-        self._heard_fast = self._heard_slow = 0.0
+        self._awaits_fast = self._awaits_slow = math.inf  # since when the lane owes the answer to a ping
         self._closed = CancelToken()
 
     # --- opening and closing ------------------------------------------------------------------------------------
@@ -122,15 +125,17 @@ class Link:
         with self._changed:
             self._closed.check()
             before, self._slow = self._slow, slow
-            self._heard_slow = time.monotonic()
+            self._awaits_slow = math.inf
             self._outgoing.clear()
             self._outgoing.append(secret + wire.LENGTH.pack(self._expected))
             self._outgoing += [_sized(body) for body in self._unacked.values()]
             for stream in self._streams.values():
                 self._say(wire.CREDIT, stream.number, wire.COUNT.pack(stream.taken))
-            if not self._use_fast:
-                self._say(wire.SLOW, self._expected)
-            self._changed.notify_all()
+            self._say(
+                wire.SLOW, self._expected
+            )  # also when it was said before: that may be lost with the lane
+            if self._use_fast:
+                self._say(wire.FAST)
             return before
 
     def close(self) -> None:
@@ -244,15 +249,15 @@ class Link:
             with self._changed:
                 if self._unsaid:
                     self._acknowledge()
-                waited = now - self._pinged
-                silent_fast = self._heard_fast < self._pinged and waited > QUIET_SECONDS
-                silent_slow = self._heard_slow < self._pinged and waited > QUIET_SECONDS
-                if self._use_fast and silent_fast:
+                if self._use_fast and now - self._awaits_fast > QUIET_SECONDS:
                     self._leave_fast()
-                if waited > (PING_SECONDS if not (silent_fast or silent_slow) else QUIET_SECONDS):
+                if now - self._pinged > PING_SECONDS:
                     self._pings += 1
                     self._pinged = now
+                    self._awaits_fast = min(self._awaits_fast, now)
+                    self._awaits_slow = min(self._awaits_slow, now)
                     self._say(wire.PING, self._pings)
+                silent_slow = now - self._awaits_slow > QUIET_SECONDS
                 renew = self._slow is None or self._slow.over or (silent_slow and self._slow.connected)
             if renew and now - self._renewed > RENEW_SECONDS:
                 self._renewed = now
@@ -276,7 +281,6 @@ class Link:
         """The relay runs."""
         with self._changed:
             self._hello = (port, secret)
-            self._heard_fast = time.monotonic()
             self._changed.notify_all()
 
     def came(self, frame: tuple[int, int, int, bytes], *, fast: bool) -> None:
@@ -284,9 +288,9 @@ class Link:
         kind, sequence, number, payload = frame
         with self._changed:
             if fast:
-                self._heard_fast = time.monotonic()
+                self._awaits_fast = math.inf
             else:
-                self._heard_slow = time.monotonic()
+                self._awaits_slow = math.inf
             if sequence:
                 self._in_order(frame)
                 self._unsaid += len(payload) + 1
@@ -316,7 +320,7 @@ class Link:
                     del self._streams[number]
 
     def fast_lost(self) -> None:
-        """The fast lane's connection broke: what was under way on it comes over the slow one."""
+        """The fast lane broke, or a stretch of it is missing: what was under way on it comes over the slow one."""
         with self._changed:
             if self._use_fast and self._hello is not None:
                 self._leave_fast()
