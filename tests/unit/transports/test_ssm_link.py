@@ -86,6 +86,23 @@ def test_frames_that_are_lost_repeated_and_late(box: SsmBox, transport: SsmTrans
     assert (got.digest(), done.exit_code) == (hashlib.sha256(data).digest(), 0)
 
 
+def test_a_fast_lane_that_falls_silent_on_a_sound_connection_is_left(
+    box: SsmBox, transport: SsmTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "PING_SECONDS", 0.1)  # more often than silence is long: none resets the other
+    monkeypatch.setattr(link, "QUIET_SECONDS", 0.4)
+    assert transport.exec(["true"], cancel=CancelToken()).exit_code == 0
+
+    def swallow(_side: str, data: bytes) -> list[bytes]:
+        return [] if ssm_frames.decode(data).payload.startswith(wire.MARK) else [data]
+
+    box.ssm.sessions.tamper = swallow
+    got = bytearray()
+    told = b"".join(b"line %d\n" % number for number in range(5000))
+    done = transport.exec(["cat"], stdin=[told], on_output=got.extend, cancel=CancelToken())
+    assert (bytes(got), done.exit_code) == (told, 0)
+
+
 def test_a_session_that_has_to_be_encrypted_is_declined_in_words(
     box: SsmBox, transport: SsmTransport
 ) -> None:
