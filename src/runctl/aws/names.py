@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MANAGED_TAG = "runctl:managed"  # on everything runctl makes; what has it may be changed and removed by runctl
+OWNER_KEY = "aws:ResourceAccount"  # the condition key for the account that a resource belongs to
 MANAGED = {MANAGED_TAG: "true"}
 POLICY = "runctl"  # of the inline policy in the role
 

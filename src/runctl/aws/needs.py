@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from runctl.aws.names import MANAGED_TAG
+from runctl.aws.names import MANAGED_TAG, OWNER_KEY
 
 if TYPE_CHECKING:
     from runctl.aws.names import Names
@@ -47,12 +47,14 @@ class Need(NamedTuple):
 
 def needs(names: Names, use: Use) -> tuple[Need, ...]:
     """Every permission that ``use`` takes, in the order it will be asked for. Pure."""
+    owned = ((OWNER_KEY, names.account),)
     found = [
-        Need(("s3:ListBucket",), "look into the bucket", (names.bucket_arn,)),
+        Need(("s3:ListBucket",), "look into the bucket", (names.bucket_arn,), owned),
         Need(
             ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
             "send code, keep the run",
             tuple(names.objects(f"{below}/any") for below in ("blobs", "runs")),
+            owned,
         ),
     ]
     if use.regions:

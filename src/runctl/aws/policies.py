@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runctl.aws.names import MANAGED_TAG
+from runctl.aws.names import MANAGED_TAG, OWNER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,8 +89,8 @@ def client_policy(names: Names) -> dict[str, Any]:
         *_buying(names),
         *_commanding(names),
         *_own_sessions(names),
-        _allow("Bucket", _BUCKET_READS, [names.bucket_arn]),
-        _allow("Objects", _OBJECT_ACTIONS, [names.objects("*")]),
+        _allow("Bucket", _BUCKET_READS, [names.bucket_arn], _own_bucket(names)),
+        _allow("Objects", _OBJECT_ACTIONS, [names.objects("*")], _own_bucket(names)),
         _allow(
             "LookAtRole",
             ["iam:GetRole", "iam:GetRolePolicy", "iam:GetInstanceProfile"],
@@ -106,6 +106,11 @@ def client_policy(names: Names) -> dict[str, Any]:
 
 def _mine() -> dict[str, Any]:
     return _when("StringEquals", {f"aws:ResourceTag/{MANAGED_TAG}": "true"})
+
+
+def _own_bucket(names: Names) -> dict[str, Any]:
+    """A bucket's ARN has no account in it: one that somebody else made under this name gets nothing."""
+    return _when("StringEquals", {OWNER_KEY: names.account})
 
 
 def _buying(names: Names) -> list[dict[str, Any]]:
@@ -170,12 +175,13 @@ def instance_policy(names: Names) -> dict[str, Any]:
     readable = ("agent/*", "blobs/*", "packs/*", "trees/*", "envs/*", "runs/*")
     return _policy(
         _allow("SystemsManager", _AGENT_ACTIONS, ["*"]),
-        _allow("Read", ["s3:GetObject"], [names.objects(below) for below in readable]),
-        _allow("List", ["s3:ListBucket"], [names.bucket_arn]),
+        _allow("Read", ["s3:GetObject"], [names.objects(below) for below in readable], _own_bucket(names)),
+        _allow("List", ["s3:ListBucket"], [names.bucket_arn], _own_bucket(names)),
         _allow(
             "WriteRuns",
             ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
             [names.objects("runs/*"), names.objects("envs/*")],
+            _own_bucket(names),
         ),
     )
 

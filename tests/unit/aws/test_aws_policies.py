@@ -76,6 +76,14 @@ def test_a_client_changes_only_what_carries_the_tag_and_passes_one_role() -> Non
             assert each["Resource"] == [f"arn:aws:iam::{ACCOUNT}:role/runctl-instance"]
 
 
+def test_a_bucket_that_another_account_made_under_this_name_gets_nothing_and_gives_nothing() -> None:
+    for policy in (client_policy(those()), instance_policy(those())):
+        on_bucket = [each for each in policy["Statement"] if each["Action"][0].startswith("s3:")]
+        assert on_bucket
+        for each in on_bucket:
+            assert each["Condition"] == {"StringEquals": {"aws:ResourceAccount": ACCOUNT}}
+
+
 def test_names_come_from_the_settings_unless_they_are_given() -> None:
     settings = {"aws.bucket": "ours", "aws.prefix": "/team/a/", "aws.instance_profile": "node"}
     found = names(settings.__getitem__, account=ACCOUNT, region="eu-west-1")
