@@ -26,7 +26,11 @@ demo: .venv/.ready ## train a real model on real data on this machine, and look 
 	@echo "installing the clients the sandbox is tested with (once)"
 	@sh tests/clients.sh .venv/clients
 
-test: .venv/.ready check .venv/wheels/.ready .venv/clients/.ready ## every check and every test
+.venv/.packages: .venv/.ready tests/packages.sh
+	@sh tests/packages.sh
+	@touch $@
+
+test: .venv/.ready check .venv/.packages .venv/wheels/.ready .venv/clients/.ready ## every check and every test
 	sh tests/netns.sh $(BIN)/python -m pytest -n 2 --dist loadgroup tests
 
 check: .venv/.ready ## format, lint, types, import rules, dead code, the agent's Python version
