@@ -31,7 +31,7 @@ demo: .venv/.ready ## train a real model on real data on this machine, and look 
 	@touch $@
 
 test: .venv/.ready check .venv/.packages .venv/wheels/.ready .venv/clients/.ready ## every check and every test
-	sh tests/netns.sh $(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	sh tests/netns.sh $(BIN)/python -m pytest -n 3 --dist loadgroup tests
 
 check: .venv/.ready ## format, lint, types, import rules, dead code, the agent's Python version
 	$(BIN)/ruff format --check .
