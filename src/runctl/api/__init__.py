@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from runctl.api.reaching import connect as connect
     from runctl.api.reaching import execute as execute
     from runctl.api.reaching import forward as forward
-    from runctl.api.reaching import forwards as forwards
     from runctl.api.reaching import reach as reach
     from runctl.api.reaching import shell as shell
+    from runctl.api.reaching import ssh_settings as ssh_settings
     from runctl.api.resources import resources as resources
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.saved_plans import load_plan as load_plan
@@ -72,7 +72,7 @@ _HOMES = {
     "resources": "resources",
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
-    **dict.fromkeys(("connect", "execute", "forward", "forwards", "reach", "shell"), "reaching"),
+    **dict.fromkeys(("connect", "execute", "forward", "reach", "shell", "ssh_settings"), "reaching"),
     **dict.fromkeys(("keep_synced", "sync", "would_sync"), "syncing"),
     **dict.fromkeys(
         (

@@ -11,7 +11,8 @@ from runctl.api.watching import get_run
 from runctl.core.catalogue import known
 from runctl.core.errors import AccessError, MachineGone, UsageError
 from runctl.core.model import Resources
-from runctl.core.ports import Forwards, Shells
+from runctl.core.ports import Forwards, OverSsh, Shells
+from runctl.core.ssh_address import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from runctl.api.runtime import Runtime
     from runctl.core.model import Endpoint
     from runctl.core.ports import Completed, Terminal, Transport
+
+
+EC2_USER = (
+    "ec2-user"  # of Amazon Linux, https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/managing-users.html
+)
 
 
 @dataclass(frozen=True)
@@ -138,12 +144,23 @@ def connect(
     there.transport.carry(host, port, stdin=stdin, on_output=on_output, cancel=rt.cancel)
 
 
-def forwards(rt: Runtime, word: str) -> str:
-    """The name of the machine called ``word``, which can carry connections. Raises ``transport-cannot``."""
+def ssh_settings(rt: Runtime, word: str, *, user: str, port: str) -> tuple[str, dict[str, str]]:
+    """What an SSH configuration has to say of the machine called ``word``: the host's name for it, and the settings.
+
+    ``user`` and ``port``, where they are not empty, stand in place of what would be said without them. Raises as
+    ``reach`` does, ``transport-cannot``.
+    """
     there = reach(rt, word)
+    name = there.name
+    given = {key: value for key, value in (("User", user), ("Port", port)) if value}
+    if isinstance(there.transport, OverSsh):
+        plain = name.removeprefix(SCHEME).partition("?")[0]
+        return plain, {**there.transport.ssh_settings(), **given}
     if not isinstance(there.transport, Forwards):
         raise _cannot("ssh through a forwarded connection", there)
-    return there.name
+    through = f"runctl --quiet port-forward --stdio {name} %p"
+    settings = {"HostName": name, "HostKeyAlias": name, "User": EC2_USER, "Port": "22"}
+    return name, {**settings, **given, "ProxyCommand": through}
 
 
 def _cannot(wish: str, there: Reached) -> UsageError:

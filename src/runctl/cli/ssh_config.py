@@ -1,4 +1,4 @@
-"""``runctl ssh-config``: what ssh needs to reach a machine that has no open port."""
+"""``runctl ssh-config``: what ssh needs to reach a machine by runctl's name for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 The block goes into ~/.ssh/config. ssh, scp, rsync and editors then reach the machine through `runctl port-forward`; it
-has to run sshd, and to know your key. Images of Amazon Linux call their user ec2-user, those of Ubuntu ubuntu.
+has to run sshd, and to know your key. Images of Amazon Linux call their user ec2-user, those of Ubuntu ubuntu. Of an SSH
+host it is what your own configuration says of it, under the name that runctl knows it by.
 
 examples:
   runctl ssh-config latest --user ubuntu >> ~/.ssh/config
@@ -25,22 +26,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EPILOG
     parser.add_argument("machine", metavar="MACHINE", help=MACHINE_HELP)
-    parser.add_argument("--user", default="ec2-user", metavar="NAME", help="whom to log in as (ec2-user)")
-    parser.add_argument("--port", default="22", metavar="N", help="where its sshd listens (22)")
+    parser.add_argument("--user", default="", metavar="NAME", help="whom to log in as (ec2-user)")
+    parser.add_argument("--port", default="", metavar="N", help="where its sshd listens (22)")
 
 
 def run(args: argparse.Namespace, session: Session) -> int:
     """Print the block. Raises ``machine-unknown``, ``transport-cannot``."""
     from runctl import api  # noqa: PLC0415 - `ssh-config --help` does without the engine
 
-    name = api.forwards(session.runtime, args.machine)
-    lines = {
-        "HostName": name,
-        "HostKeyAlias": name,
-        "User": args.user,
-        "Port": args.port,
-        "ProxyCommand": f"runctl --quiet port-forward --stdio {name} %p",
-    }
+    name, lines = api.ssh_settings(session.runtime, args.machine, user=args.user, port=args.port)
     if session.options.json:
         session.out_json({"host": name, **lines})
         return 0

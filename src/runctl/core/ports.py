@@ -232,6 +232,14 @@ class Forwards(Protocol):
         """One connection whose bytes come from ``stdin`` and go to ``on_output``, until the other end hangs up."""
 
 
+@runtime_checkable
+class OverSsh(Protocol):
+    """A transport that is ssh already."""
+
+    def ssh_settings(self) -> Mapping[str, str]:
+        """What a block of an SSH configuration says to reach the machine as this does. Reads only, connects nowhere."""
+
+
 class TransportFactory(Protocol):
     """What a transport module registers."""
 

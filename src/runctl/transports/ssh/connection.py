@@ -50,13 +50,28 @@ OPTIONS = (
 )
 
 
+TOLD = {
+    name.lower(): name
+    for name in (
+        "HostName",
+        "User",
+        "Port",
+        "IdentityFile",
+        "ProxyJump",
+        "ProxyCommand",
+        "HostKeyAlias",
+        "UserKnownHostsFile",
+    )
+}
+
+
 class Connection:
     """How ``ssh`` is called for one host. May be used from several threads and by several processes."""
 
     def __init__(self, address: SshAddress, config: str, env: Mapping[str, str]) -> None:
         """``config``: a file to use in place of the user's own configuration (``ssh -F``); empty: that one."""
         self._env = env
-        self._host = address.where
+        self.host = address.where
         self._config = ("-F", os.path.expanduser(config)) if config else ()
         self._to = f"ssh://{address.where}" if address.port or ":" in address.host else address.where
         self.login = shlex.join([*self._config, self._to])  # for a person to type behind `ssh`
@@ -83,6 +98,47 @@ class Connection:
         """The call that gives a person a shell in the terminal it is run in."""
         call, *options = self._ssh("ControlMaster=no", "EscapeChar=none")
         return [call, "-tt", *options[1:], "--", self._to]
+
+    def through_argv(self, host: str, port: int) -> list[str]:
+        """The call whose input and output are a TCP connection from the other side to ``host:port``."""
+        return [*self._ssh("ControlMaster=no"), "-W", f"{_bracketed(host)}:{port}", "--", self._to]
+
+    def forward(self, local_port: int, host: str, port: int, *, off: bool = False) -> str:
+        """Have the master listen here and carry connections to ``host:port`` there, or stop that; what ssh said against it.
+
+        What the user's configuration wants forwarded stays out of it: it is not read for this.
+        """
+        spec = f"127.0.0.1:{local_port}:{_bracketed(host)}:{port}"
+        order = ["-O", "cancel" if off else "forward", "-L", spec]
+        argv = ["ssh", "-F", "/dev/null", "-o", f"ControlPath={self._socket}", *order, "--", self.host]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        return done.stderr.strip() or f"exit status {done.returncode}" if done.returncode else ""
+
+    def settings(self) -> dict[str, str]:
+        """What the user's configuration makes of the host, as far as a block for it has to say it.
+
+        Raises:
+            UsageError: there is no ``ssh`` here.
+        """
+        try:
+            done = subprocess.run(
+                ["ssh", "-G", *self._config, "--", self._to],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            raise known("ssh-not-installed", detail=f"ssh: {error.strerror}") from error
+        found: dict[str, str] = {}
+        for line in done.stdout.splitlines():
+            name, _, value = line.partition(" ")
+            if name in TOLD and value not in ("", "none"):
+                found.setdefault(TOLD[name], value)  # of several keys the first is tried first
+        key = os.path.expanduser(found.get("IdentityFile", ""))
+        if not os.path.exists(key):
+            found.pop("IdentityFile", None)
+        return found
 
     def _ssh(self, *options: str) -> list[str]:
         every = (*OPTIONS, f"ControlPath={self._socket}", *options)
@@ -147,7 +203,11 @@ class Connection:
         if late:
             words += f"\ntimed out after {LOGIN_SECONDS:g} s"
         if process.returncode:
-            raise translated(words, self._host, self.login, connected=False)
+            raise translated(words, self.host, self.login, connected=False)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _folder(env: Mapping[str, str]) -> Path:

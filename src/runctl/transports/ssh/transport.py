@@ -19,7 +19,7 @@ from runctl.transports.ssh.shell import Command, ending_of
 from runctl.transports.ssh.words import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
     from runctl.core.cancel import CancelToken
@@ -42,6 +42,7 @@ class SshTransport:
     def __init__(self, endpoint: Endpoint, surroundings: Surroundings) -> None:
         self._address = ssh_address.parse(endpoint.address)
         self._python = endpoint.python
+        self._emit = surroundings.emit
         config = str(surroundings.setting("ssh.config"))
         self._connection = Connection(self._address, config, surroundings.env)
 
@@ -128,6 +129,45 @@ class SshTransport:
         status = run(self._connection.shell_argv(), terminal, cancel)
         if status == SSH_FAILED and not self._connection.answers():
             raise self._known("ssh-cut", detail="the shell ended with it")
+
+    def forward(
+        self,
+        local_port: int,
+        host: str,
+        port: int,
+        *,
+        on_ready: Callable[[int], None],
+        cancel: CancelToken,
+    ) -> None:
+        """Have ssh carry connections to what the host calls ``host:port``, until ``cancel``; a link that breaks is made anew.
+
+        Raises:
+            UsageError: ``port-taken``; ``ssh-not-installed``.
+            AccessError, UnreachableError: as ``exec`` at the beginning; later only what trying again does not help.
+            Cancelled: always, at the end; nothing listens here any more.
+        """
+        from runctl.transports.ssh.forward import forward  # noqa: PLC0415 - only for a port
+
+        forward(self._connection, local_port, (host, port), emit=self._emit, on_ready=on_ready, cancel=cancel)
+
+    def carry(
+        self,
+        host: str,
+        port: int,
+        *,
+        stdin: Iterable[bytes],
+        on_output: Callable[[bytes], None],
+        cancel: CancelToken,
+    ) -> None:
+        """One connection to what the host calls ``host:port``. Raises as ``exec`` does, ``connection-refused-there``."""
+        from runctl.transports.ssh.forward import carry  # noqa: PLC0415 - only for a port
+
+        self._connection.open(cancel)
+        carry(self._connection, (host, port), stdin=stdin, on_output=on_output, cancel=cancel)
+
+    def ssh_settings(self) -> Mapping[str, str]:
+        """What the user's own configuration says of this host. Raises UsageError: ``ssh-not-installed``."""
+        return self._connection.settings()
 
     def close(self) -> None:
         """Nothing of ours is open between commands; the connection stays for the next one and ends by itself."""

@@ -11,6 +11,7 @@ from runctl.core.cancel import SLICE, CancelToken
 from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError
 from runctl.core.events import Notice
+from runctl.transports.listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from runctl.transports.ssm.streams import Stream
 
 READ = 1 << 16
-WAITING = 64  # connections that may wait to be accepted
 
 
 def forward(
@@ -34,7 +34,7 @@ def forward(
 ) -> None:
     """Listen on 127.0.0.1, and carry every connection; see ``ports.Forwards``. ``linked`` gives the link of the moment."""
     linked(cancel)  # what is in the way of it is told before anybody connects
-    with _listener(local_port) as listener:
+    with listening(local_port) as listener:
         on_ready(int(listener.getsockname()[1]))
         mine = CancelToken(cancel)
         try:
@@ -48,15 +48,6 @@ def forward(
                 threading.Thread(target=_serve, args=one, name="forward", daemon=True).start()
         finally:
             mine.cancel("forwarding ended")
-
-
-def _listener(port: int) -> socket.socket:
-    try:
-        listener = socket.create_server(("127.0.0.1", port), backlog=WAITING)
-    except OSError as error:
-        raise known("port-taken", port=port, detail=error.strerror or str(error)) from error
-    listener.settimeout(SLICE)
-    return listener
 
 
 def _serve(
