@@ -194,9 +194,9 @@ def test_children_of_the_script_wait_too(installer, index, tmp_path, monkeypatch
         import multiprocessing, subprocess, sys, work
         if __name__ == "__main__":
             told("begun")
-            child = subprocess.Popen([sys.executable, "-c", "import slow.part; print(f'child {slow.x}')"])
+            child = subprocess.Popen([sys.executable, "-c", "import slow.part; print(f'child {slow.x}' + chr(10), end='')"])
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                print(f"pool {pool.map(work.of, [1])}", flush=True)
+                print(f"pool {pool.map(work.of, [1])}" + chr(10), end="", flush=True)
             sys.exit(child.wait())
         """,
     )
