@@ -275,7 +275,8 @@ def test_removal_takes_everything_runctl_made_and_nothing_that_holds_data(empty:
         removal = planned(calls, remove=True)
         apply(calls, removal)
         assert ("=", f"bucket {plan.names.bucket}", "holds objects: runs, checkpoints, code") in removal.kept
-        assert s3.get_object(Bucket=plan.names.bucket, Key="runctl/runs/a/checkpoint")
+        kept = s3.get_object(Bucket=plan.names.bucket, Key="runctl/runs/a/checkpoint")
+        assert kept["Body"].read() == b"weights"
         assert not [each for each in iam.list_roles()["Roles"] if each["RoleName"] == "runctl-instance"]
         assert not iam.list_instance_profiles()["InstanceProfiles"]
         s3.delete_object(Bucket=plan.names.bucket, Key="runctl/runs/a/checkpoint")
