@@ -262,16 +262,44 @@ class Store(Protocol):
 
     url: str
 
-    def put(self, key: str, data: bytes | Path, *, if_absent: bool = False, cancel: CancelToken) -> bool:
-        """Keep ``data`` under ``key``; false when ``if_absent`` and something was there. Safe to repeat."""
+    def put(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None] | None = None,
+        notes: Path | None = None,
+    ) -> bool:
+        """Keep ``data`` under ``key``; false when ``if_absent`` and something was there. Safe to repeat.
+
+        Args:
+            key: relative to the store's prefix.
+            data: what, or the file that holds it.
+            if_absent: replace nothing.
+            cancel: ends it; nothing of it stays then.
+            on_bytes: told how many bytes of a file have just arrived.
+            notes: a file of its own for each key and source, in a folder that exists. What is there of a large file
+                whose sending was cut off is noted in it, and the next call sends the rest.
+        """
 
     def get(self, key: str, *, start: int = 0, length: int | None = None, cancel: CancelToken) -> bytes:
         """Bytes ``[start, start+length)`` of an object, fewer at its end. Raises ``store-missing``."""
 
     def fetch(
-        self, key: str, target: Path, *, cancel: CancelToken, on_bytes: Callable[[int], None] | None = None
+        self,
+        key: str,
+        target: Path,
+        *,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None] | None = None,
+        resume: bool = False,
     ) -> None:
-        """Copy an object to a file, complete or not at all. Raises ``store-missing``."""
+        """Copy an object to a file, complete or not at all. Raises ``store-missing``.
+
+        With ``resume`` a call that fails may leave what it has beside the target, and the next one goes on with that.
+        """
 
     def list(self, prefix: str, *, after: str = "", cancel: CancelToken) -> Iterator[Stored]:
         """The objects whose keys begin with ``prefix``, by key; only those behind the key ``after``."""

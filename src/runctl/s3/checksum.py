@@ -12,7 +12,7 @@ class Crc32:
     def __init__(self) -> None:
         self.sum = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Go on with these bytes."""
         self.sum = zlib.crc32(data, self.sum)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20  # bytes
 STRETCH = 16 << 20  # bytes; an object of no more than this is read in one go
+BLOCK = 4 << 20  # bytes; what a later call need not read again, and has a CRC-32 of its own
 WORKERS = 4
 CHANGES = 3  # times an object may be replaced while it is read before we give up
 
@@ -80,8 +81,8 @@ class _Download:
         self._part = path + ".part"
         self._notes = (
             path + ".part.done"
-        )  # which content, then a line for each stretch: where it begins, its CRC-32
-        self._done: dict[int, int] = {}  # where a stretch begins that is there, and its CRC-32
+        )  # which content, then a line for each block: where it begins, its CRC-32
+        self._done: dict[int, int] = {}  # where a block begins that is there, and its CRC-32
 
     def go(self, digest: str) -> None:
         """All that is missing, the check, and the name."""
@@ -104,7 +105,7 @@ class _Download:
 
     def _opened(self) -> int:
         """The half-written file, from an earlier try if that was of the same content."""
-        mark = "%s %d" % (self._found.etag, self._found.size)
+        mark = "%s %d %d" % (self._found.etag, self._found.size, BLOCK)
         try:
             with open(self._notes) as file:
                 lines = file.read().split("\n")
@@ -120,27 +121,41 @@ class _Download:
         return os.open(self._part, flags, 0o600)
 
     def _jobs(self, fd: int, notes: int) -> Iterator[Callable[[], None]]:
-        for start in range(0, self._found.size, STRETCH):
-            if start not in self._done:
-                yield self._job(fd, notes, start)
+        """The blocks that are missing, those side by side in one request."""
+        start = 0
+        while start < self._found.size:
+            end = start
+            while end < self._found.size and end - start < STRETCH and end not in self._done:
+                end += BLOCK
+            if end > start:
+                yield self._job(fd, notes, start, end - start)
+            start = max(end, start + BLOCK)
 
-    def _job(self, fd: int, notes: int, start: int) -> Callable[[], None]:
+    def _job(self, fd: int, notes: int, start: int, length: int) -> Callable[[], None]:
         def fetch() -> None:
             at, crc32 = start, Crc32()
+
+            def end_block(begin: int) -> None:
+                nonlocal crc32
+                self._done[begin] = crc32.sum
+                os.write(notes, b"%d %d\n" % (begin, crc32.sum))
+                crc32 = Crc32()
 
             def take(data: bytes) -> None:
                 nonlocal at
                 view = memoryview(data)
                 while view:
-                    wrote = os.pwrite(fd, view, at)
+                    wrote = os.pwrite(fd, view[: BLOCK - at % BLOCK], at)
+                    crc32.update(view[:wrote])
                     at += wrote
                     view = view[wrote:]
-                crc32.update(data)
+                    if at % BLOCK == 0:
+                        end_block(at - BLOCK)
                 self._told(len(data))
 
-            self._s3.pour(self._found.key, take, start=start, length=STRETCH, etag=self._found.etag)
-            self._done[start] = crc32.sum
-            os.write(notes, b"%d %d\n" % (start, crc32.sum))
+            self._s3.pour(self._found.key, take, start=start, length=length, etag=self._found.etag)
+            if at % BLOCK:
+                end_block(at - at % BLOCK)
 
         return fetch
 
@@ -151,7 +166,7 @@ class _Download:
         from runctl.s3.joining import joined  # noqa: PLC0415 - only for what was stored with one
 
         size = self._found.size
-        parts = [(crc32, min(STRETCH, size - start)) for start, crc32 in sorted(self._done.items())]
+        parts = [(crc32, min(BLOCK, size - start)) for start, crc32 in sorted(self._done.items())]
         return joined(parts) == self._found.crc32
 
     def _hashed(self, fd: int) -> str:

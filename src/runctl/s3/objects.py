@@ -121,12 +121,18 @@ class Objects(S3):
         download(self, key, path, size=size, digest=digest, told=told)
 
     def put_file(
-        self, key: str, path: str, *, told: Told = lambda _count: None, if_absent: bool = False
+        self,
+        key: str,
+        path: str,
+        *,
+        told: Told = lambda _count: None,
+        if_absent: bool = False,
+        notes: str = "",
     ) -> tuple[int, str]:
         """See ``upload.upload``."""
         from runctl.s3.upload import upload  # noqa: PLC0415
 
-        return upload(self, key, path, told, if_absent=if_absent)
+        return upload(self, key, path, told, if_absent=if_absent, notes=notes)
 
     def delete(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Remove at most 1,000 objects; what is not there is a success. Gives (key, why) of those that stay."""

@@ -6,6 +6,7 @@ import os
 from hashlib import sha256
 
 from runctl.s3.checksum import Crc32
+from runctl.s3.continuing import Notes, parts
 from runctl.s3.crew import together
 from runctl.s3.failure import KnownFailure
 from runctl.s3.patience import Passing, Patience, Stopped
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
+    from runctl.s3.continuing import Part
     from runctl.s3.objects import Objects
 
     Told = Callable[[int], Any]
@@ -33,12 +35,19 @@ MISMATCHES = (
 
 
 def upload(
-    s3: Objects, key: str, path: str, told: Told = lambda _count: None, *, if_absent: bool = False
+    s3: Objects,
+    key: str,
+    path: str,
+    told: Told = lambda _count: None,
+    *,
+    if_absent: bool = False,
+    notes: str = "",
 ) -> tuple[int, str]:
     """Store the file at ``path`` whole; its size and the SHA-256 of what was stored.
 
     The service checks every piece against the digest we computed before sending it, so a file that changes while it
-    is read is refused, and tried anew. Parts of an upload that does not end well are deleted.
+    is read is refused, and tried anew. Parts of an upload that does not end well are deleted; with ``notes`` they stay
+    when the process is killed or S3 is out of reach, and the next call goes on with them.
 
     Args:
         s3: where to.
@@ -46,6 +55,7 @@ def upload(
         path: the file.
         told: called with the number of bytes that have just arrived.
         if_absent: replace nothing.
+        notes: a file to note in which upload is under way, one for each ``key`` and ``path``; its folder exists.
 
     Raises:
         Refusal: 412: ``if_absent``, and something was there.
@@ -61,7 +71,10 @@ def upload(
             return size, s3.patience.persist(
                 lambda: _whole(s3, key, fd, size, told=told, condition=condition)
             )
-        return size, _Parts(s3, key, fd, size, told=told, condition=condition).go()
+        of = (s3.url, key, *_state(fd), os.fstat(fd).st_ino)
+        mark = sha256(repr(of).encode()).hexdigest()
+        with Notes(notes, mark) as kept:
+            return size, _Parts(s3, key, fd, size, told=told, condition=condition, notes=kept).go()
     finally:
         os.close(fd)
 
@@ -137,10 +150,19 @@ class _Parts:
     """One multipart upload."""
 
     def __init__(
-        self, s3: Objects, key: str, fd: int, size: int, *, told: Told, condition: dict[str, str]
+        self,
+        s3: Objects,
+        key: str,
+        fd: int,
+        size: int,
+        *,
+        told: Told,
+        condition: dict[str, str],
+        notes: Notes,
     ) -> None:
         self._s3, self._key, self._fd, self._size, self._told = s3, key, fd, size, told
-        self._condition = condition
+        self._condition, self._notes = condition, notes
+        self._there: dict[int, Part] = {}  # what S3 had of it when we began
         self._before = _state(fd)
         self._crc32s: dict[int, str] = {}
         self._length = max(PART, -(-size // MOST_PARTS))
@@ -150,15 +172,30 @@ class _Parts:
 
     def go(self) -> str:
         """All of it; the digest of the whole."""
-        self._upload = self._s3.patience.persist(self._begin)
+        if not self._continued():
+            self._upload = self._s3.patience.persist(self._begin)
+            self._notes.begun(self._upload)
         try:
             together(self._jobs(), workers=WORKERS)
             self._check()
             self._s3.patience.persist(self._completed)
-        except BaseException:
-            self._abort()
+        except BaseException as error:
+            if not (self._notes.kept and isinstance(error, Passing)):
+                self._abort()
+                self._notes.ended()
             raise
+        self._notes.ended()
         return str(self._whole.hexdigest())
+
+    def _continued(self) -> bool:
+        """Whether there is an earlier upload of this content to go on with; one of another content is deleted."""
+        self._upload, same = self._notes.upload()
+        if self._upload and not same:
+            self._abort()
+            return False
+        found = parts(self._s3, self._key, self._upload) if self._upload else None
+        self._there = found or {}
+        return found is not None
 
     def _check(self) -> None:
         if _state(self._fd) != self._before:
@@ -175,7 +212,12 @@ class _Parts:
             crc32 = Crc32()
             digest = _hashed(self._fd, start, length, self._s3.patience, self._whole, crc32).hexdigest()
             self._crc32s[number] = crc32.coded()
-            yield self._job(number, start, length, digest)
+            there, etag, its_crc32 = self._there.get(number, (0, "", ""))
+            if (there, its_crc32) == (length, crc32.coded()):
+                self._etags[number] = etag
+                self._told(length)
+            else:
+                yield self._job(number, start, length, digest)
 
     def _job(self, number: int, start: int, length: int, digest: str) -> Callable[[], None]:
         def send() -> None:

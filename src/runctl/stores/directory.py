@@ -49,7 +49,16 @@ class DirectoryStore:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def put(self, key: str, data: bytes | Path, *, if_absent: bool = False, cancel: CancelToken) -> bool:
+    def put(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None] | None = None,
+        notes: Path | None = None,  # noqa: ARG002 - nothing is gained by half a copy on a disk
+    ) -> bool:
         """Keep ``data`` under ``key``; false when ``if_absent`` and something was there. Safe to repeat.
 
         Raises:
@@ -68,7 +77,7 @@ class DirectoryStore:
             part.parent.mkdir(parents=True, exist_ok=True)
             self._sweep(part.parent)
             with part.open("xb") as file:
-                _write(file.fileno(), data, cancel)
+                _write(file.fileno(), data, cancel, on_bytes or (lambda _count: None))
                 os.fsync(file.fileno())
             return self._name(part, target, if_absent=if_absent)
         except OSError as error:
@@ -116,7 +125,13 @@ class DirectoryStore:
             return file.read() if length is None else file.read(length)
 
     def fetch(
-        self, key: str, target: Path, *, cancel: CancelToken, on_bytes: Callable[[int], None] | None = None
+        self,
+        key: str,
+        target: Path,
+        *,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None] | None = None,
+        resume: bool = False,  # noqa: ARG002 - as in ``put``
     ) -> None:
         """Copy an object to a file, complete or not at all. Raises as ``get``."""
         part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
@@ -200,7 +215,7 @@ class DirectoryStore:
             raise known("store-unreadable", url=self.url, key=key, detail=str(error.strerror)) from error
 
 
-def _write(target: int, data: bytes | Path, cancel: CancelToken) -> None:
+def _write(target: int, data: bytes | Path, cancel: CancelToken, told: Callable[[int], None]) -> None:
     """Write all of ``data`` to a file descriptor; a file has to be the same before and after."""
     if isinstance(data, bytes):
         for start in range(0, len(data), _CHUNK):
@@ -212,6 +227,7 @@ def _write(target: int, data: bytes | Path, cancel: CancelToken) -> None:
         while chunk := source.read(_CHUNK):
             cancel.check()
             _write_all(target, chunk)
+            told(len(chunk))
         after = os.fstat(source.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise known("file-changed", path=str(data))

@@ -8,6 +8,7 @@ when they come back. A body that breaks is continued from where it broke, if the
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import threading
@@ -37,6 +38,26 @@ _UNDO_SECONDS: Final = 5.0  # what the undo of a cancelled upload may take
 _PRECONDITION: Final = 412
 
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def _alone(path: Path | None) -> Iterator[bool]:
+    """Whether nobody else is in such a block with the same ``path``; the file is there as long as somebody is."""
+    if path is None:
+        yield False
+        return
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+        with contextlib.suppress(OSError):
+            path.unlink()
+    finally:
+        os.close(file)
 
 
 class S3Store:
@@ -73,7 +94,16 @@ class S3Store:
         if self._made is not None:
             self._made.close()
 
-    def put(self, key: str, data: bytes | Path, *, if_absent: bool = False, cancel: CancelToken) -> bool:
+    def put(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        if_absent: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None] | None = None,
+        notes: Path | None = None,
+    ) -> bool:
         """Keep ``data`` under ``key``; false when ``if_absent`` and something was there. Safe to repeat.
 
         Raises:
@@ -87,8 +117,10 @@ class S3Store:
             return s3.put(key, data, if_absent=if_absent)
 
         def put_file(s3: Objects) -> bool:
+            assert not isinstance(data, bytes)
+            told, noted = on_bytes or (lambda _count: None), "" if notes is None else os.fspath(notes)
             try:
-                s3.put_file(key, os.fspath(data), if_absent=if_absent)  # type: ignore[arg-type]
+                s3.put_file(key, os.fspath(data), told=told, if_absent=if_absent, notes=noted)
             except Refusal as refusal:
                 if refusal.status == _PRECONDITION:
                     return False
@@ -110,21 +142,33 @@ class S3Store:
         return self._do("s3:GetObject", lambda s3: s3.get(key, start=start, length=length), cancel)
 
     def fetch(
-        self, key: str, target: Path, *, cancel: CancelToken, on_bytes: Callable[[int], None] | None = None
+        self,
+        key: str,
+        target: Path,
+        *,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None] | None = None,
+        resume: bool = False,
     ) -> None:
-        """Copy an object to a file, complete or not at all. Raises as ``get``."""
-        part = target.with_name(f"{target.name}.{os.urandom(4).hex()}")
+        """Copy an object to a file, complete or not at all. Raises as ``get``.
 
-        def work(s3: Objects) -> None:
+        With ``resume``, ``NAME.part`` and ``NAME.part.done`` beside it stay after a failure; while one call writes them,
+        another one of the same target does without.
+        """
+
+        def work(s3: Objects, part: Path) -> None:
             s3.get_file(key, os.fspath(part), told=on_bytes or (lambda _count: None))
             part.replace(target)
 
-        try:
-            self._do("s3:GetObject", work, cancel)
-        finally:
-            for left in target.parent.glob(f"{part.name}*"):
-                with contextlib.suppress(OSError):
-                    left.unlink()
+        with _alone(target.with_name(f"{target.name}.part.lock") if resume else None) as alone:
+            part = target if alone else target.with_name(f"{target.name}.{os.urandom(4).hex()}")
+            try:
+                self._do("s3:GetObject", lambda s3: work(s3, part), cancel)
+            finally:
+                if not alone:
+                    for left in (part, *(part.with_name(part.name + end) for end in (".part", ".part.done"))):
+                        with contextlib.suppress(OSError):
+                            left.unlink()
 
     def list(self, prefix: str, *, after: str = "", cancel: CancelToken) -> Iterator[Stored]:
         """The objects whose keys begin with ``prefix``, in the order of their keys' bytes; only those behind ``after``."""
