@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from runctl.api.account import aws_terraform as aws_terraform
     from runctl.api.account import plan_aws_setup as plan_aws_setup
     from runctl.api.booted import resume as resume
+    from runctl.api.checkpoint_cleanup import old_checkpoints as old_checkpoints
+    from runctl.api.checkpoint_cleanup import remove_checkpoints as remove_checkpoints
     from runctl.api.cleaning import clean as clean
     from runctl.api.cleaning import collect as collect
     from runctl.api.cleaning import debts as debts
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from runctl.api.environments import push_environment as push_environment
     from runctl.api.environments import store_of as store_of
     from runctl.api.environments import stored_environments_in as stored_environments_in
+    from runctl.api.object_listing import disk_usage as disk_usage
+    from runctl.api.object_listing import list_objects as list_objects
+    from runctl.api.objects import plan_copy as plan_copy
     from runctl.api.planning import make_plan as make_plan
     from runctl.api.pulling import pull_checkpoint as pull_checkpoint
     from runctl.api.pulling import pull_outputs as pull_outputs
@@ -69,6 +74,9 @@ _HOMES = {
     "resume": "booted",
     "pull_checkpoint": "pulling",
     "pull_outputs": "pulling",
+    "plan_copy": "objects",
+    **dict.fromkeys(("disk_usage", "list_objects"), "object_listing"),
+    **dict.fromkeys(("old_checkpoints", "remove_checkpoints"), "checkpoint_cleanup"),
     "resources": "resources",
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),

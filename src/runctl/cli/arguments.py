@@ -32,6 +32,16 @@ def whole(least: int) -> Callable[[str], int]:
     return number
 
 
+def span(value: str) -> float:
+    """An argparse type: how long, as ``30d``; in seconds."""
+    amount, unit = value[:-1], value[-1:]
+    if unit not in UNITS or not (amount.isascii() and amount.isdigit()):
+        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded already when this runs
+
+        raise ArgumentTypeError(f"{value!r} is no time: a number and s, m, h, d or w, as 30d")
+    return float(int(amount) * UNITS[unit])
+
+
 def since(value: str) -> Callable[[float], float]:
     """An argparse type: a moment, as a function of now; both in seconds since the epoch.
 

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "project": ("runctl.cli.project", "show the project root and which files travel", "Project"),
     "config": ("runctl.cli.config", "show, check and change settings", "Project"),
     "aws": ("runctl.cli.aws", "instances by hand, and the account they are bought in", "Clouds"),
+    "s3": ("runctl.cli.s3", "copy, list and clean your own data in a bucket", "Clouds"),
     "sandbox": ("runctl.cli.sandbox", "run an AWS-compatible cloud on this machine", "Clouds"),
     "explain": ("runctl.cli.explain", "explain an error code", "Help"),
     "completion": ("runctl.cli.completion", "print the completion script of a shell", "Help"),

@@ -15,6 +15,7 @@ from runctl.core.catalogue import (
     environment,
     machine,
     machine_store,
+    objects,
     project,
     runs,
     sandbox,
@@ -46,6 +47,7 @@ CATALOGUE: dict[str, Known] = {
         ssh,
         ssm,
         stores,
+        objects,
     )
     for code, entry in area.ENTRIES.items()
 }
