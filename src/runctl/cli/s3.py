@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +9,7 @@ from runctl.cli.arguments import span, whole
 from runctl.core.quantities import count, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
 
     from runctl.api.objects import Copying
     from runctl.cli.session import Session
@@ -64,30 +63,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _add_copy(verb: argparse.ArgumentParser, name: str) -> None:
     verb.add_argument("source", metavar="SOURCE", help="a path, or an address where that is the way")
     verb.add_argument("target", metavar="TARGET", help="likewise; `/` at its end makes it a folder")
-    for option, wanted, text in (
-        ("--include", True, "copy what matches; given first, nothing else is copied"),
-        ("--exclude", False, "do not copy what matches"),
-    ):
-        verb.add_argument(option, metavar="PATTERN", dest="rules", action=_Rule, const=wanted, help=text)
+    rules: dict[str, Any] = {
+        "metavar": "PATTERN",
+        "dest": "rules",
+        "action": "append",
+    }  # in one list: their order counts
+    text = "copy what matches; given first, nothing else is copied"
+    verb.add_argument("--include", type=lambda pattern: (True, pattern), help=text, **rules)
+    text = "do not copy what matches"
+    verb.add_argument("--exclude", type=lambda pattern: (False, pattern), help=text, **rules)
     if name == "sync":
         verb.add_argument("--delete", action="store_true", help="delete what only the target has")
     verb.add_argument("--force", action="store_true", help="copy also what is the same on both sides")
     verb.add_argument("-n", "--dry-run", action="store_true", help="show what would be done, change nothing")
-
-
-class _Rule(argparse.Action):
-    """Collects --include and --exclude in one list: their order counts."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's protocol
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,  # noqa: ARG002 - as above
-    ) -> None:
-        """Add one."""
-        rules = [*(getattr(namespace, self.dest) or ()), (bool(self.const), str(values))]
-        setattr(namespace, self.dest, rules)
 
 
 def run(args: argparse.Namespace, session: Session) -> int:
