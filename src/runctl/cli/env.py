@@ -208,7 +208,7 @@ def _prune(args: argparse.Namespace, session: Session) -> int:
         session.say(f"nothing to remove in {would.where}")
     elif not args.dry_run and session.confirm(f"Remove {_words(would)} from {would.where}?"):
         would = go(dry=False)
-        session.say(f"removed {_words(would)} from {would.where}")
+        session.say(_removed(would))
     if session.options.json:
         removed = [{"key": key, "bytes": length} for key, length in would.keys]
         session.out_json(
@@ -225,6 +225,12 @@ def _prune(args: argparse.Namespace, session: Session) -> int:
         for name in would.unnamed:
             session.out(f"- {name}")
     return 0
+
+
+def _removed(removal: Removal) -> str:
+    if not removal.keys and not removal.unnamed:
+        return f"nothing to remove in {removal.where}: a run has begun to use it"
+    return f"removed {_words(removal)} from {removal.where}"
 
 
 def _words(removal: Removal) -> str:

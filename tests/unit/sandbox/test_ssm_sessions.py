@@ -202,8 +202,8 @@ def test_a_terminal(box: SsmBox, target: str) -> None:
     client.send(b"stty size; tty >/dev/null && echo terminal $((6*7))\n")
     until(lambda: b"terminal 42" in client.stdout)
     assert b"33 77" in client.stdout
-    client.send(b"sleep 100\n")
-    until(lambda: b"sleep 100\r\n" in client.stdout)
+    client.send(b"sh -c 'echo asleep $((6*8)); exec sleep 100'\n")
+    until(lambda: b"asleep 48" in client.stdout)  # it is what the terminal's signals go to by now
     client.send(b"\x03")
     until(lambda: b"^C" in client.stdout)
     client.send(b"exit\n")
