@@ -13,11 +13,13 @@ from contextlib import contextmanager
 class Line:
     """Carries connections from a port of its own to another one on this computer."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, bytes_a_second: float = 0.0) -> None:
+        self._pace = 1 / bytes_a_second if bytes_a_second else 0.0
         self._to = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.carried = 0  # bytes from the server
+        self.brought = 0  # bytes to the server
         self.connections = 0
         self._open: set[socket.socket] = set()
         self._changing = threading.Lock()
@@ -69,7 +71,9 @@ class Line:
             while piece := source.recv(65536):
                 self._held.wait()
                 target.sendall(piece)
+                time.sleep(len(piece) * self._pace)
                 self.carried += len(piece) if down else 0
+                self.brought += 0 if down else len(piece)
         for each in (source, target):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -84,8 +88,9 @@ class Line:
 
 
 @contextmanager
-def line_to(port: int) -> Iterator[Line]:
-    line = Line(port)
+def line_to(port: int, *, bytes_a_second: float = 0.0) -> Iterator[Line]:
+    """A line to ``port``; each connection and way of it carries no more than that, where it is told."""
+    line = Line(port, bytes_a_second)
     try:
         yield line
     finally:

@@ -27,6 +27,7 @@ class Credentials:
     def __init__(self, env: Mapping[str, str] = os.environ) -> None:
         self._env = env
         self._metadata = Metadata(env)
+        self._no_role = env.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
         self._lock = threading.Lock()
         self._held: Keys | None = None
         self._ask_at = 0.0
@@ -68,6 +69,10 @@ class Credentials:
             raise
 
     def _of_role(self) -> Keys:
+        if self._no_role:
+            raise AgentFailure(
+                "store-no-credentials", detail="AWS_EC2_METADATA_DISABLED forbids to ask for a role"
+            )
         try:
             role = (self._metadata.get(ROLES) or "").split("\n")[0].strip()
             text = self._metadata.get(ROLES + role) if role else None

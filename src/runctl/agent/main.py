@@ -175,6 +175,12 @@ def _environments(request: dict[str, Any], _source: wire.Input, home: Home, _dig
     return environments.answer(request, home=home)
 
 
+def _files(request: dict[str, Any], source: wire.Input, _home: Home, _digest: str) -> Answer:
+    from runctl.agent import files  # noqa: PLC0415
+
+    return files.answer(request, source)
+
+
 HANDLERS: dict[str, Handler] = {
     "probe": _probe,
     "receive": _receive,
@@ -192,4 +198,5 @@ HANDLERS: dict[str, Handler] = {
     "secrets": _secrets,
     "checkpoints": _checkpoints,
     "environments": _environments,
+    "files": _files,
 }

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from runctl.api.syncing import sync as sync
     from runctl.api.syncing import would_sync as would_sync
     from runctl.api.training import train as train
+    from runctl.api.transferring import plan_transfer as plan_transfer
     from runctl.api.watching import cancel as cancel
     from runctl.api.watching import checkpoints as checkpoints
     from runctl.api.watching import follow as follow
@@ -75,6 +76,7 @@ _HOMES = {
     "pull_checkpoint": "pulling",
     "pull_outputs": "pulling",
     "plan_copy": "objects",
+    "plan_transfer": "transferring",
     **dict.fromkeys(("disk_usage", "list_objects"), "object_listing"),
     **dict.fromkeys(("old_checkpoints", "remove_checkpoints"), "checkpoint_cleanup"),
     "resources": "resources",

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from runctl.engine.mirror_items import Item
+from runctl.engine.mirror_items import Item, Side
 
 if TYPE_CHECKING:
     from runctl.api.runtime import Runtime
@@ -48,9 +48,14 @@ def there(rt: Runtime, url: str, *, read_only: bool = False) -> There:
     return There(rt.store(f"{parts.scheme}://{parts.netloc}", read_only=read_only), key, url)
 
 
-def one(rt: Runtime, store: Store, key: str) -> dict[str, Item]:
-    """The object of exactly that key, if there is one."""
+def one(rt: Runtime, store: Store, key: str, *, name: str = "") -> Item | None:
+    """The object of exactly that key, called ``name`` here; None when there is none."""
     found = next(iter(store.list(key, cancel=rt.cancel)), None) if key else None
     if found is None or found.key != key:
-        return {}
-    return {key: Item(key, found.size, found.modified, found.etag)}
+        return None
+    return Item(name, found.size, found.modified, found.etag)
+
+
+def alone(item: Item | None) -> Side:
+    """A side with one item, or none."""
+    return Side({item.name: item} if item else {})

@@ -62,7 +62,7 @@ def disk_usage(rt: Runtime, url: str) -> list[Usage]:
         row = sums.setdefault(first + slash, [0, 0])
         row[0] += 1
         row[1] += each.size
-    if not sums and of.key and (found := one(rt, of.store, of.key)):
-        return [Usage(of.key.rpartition("/")[2], 1, item.size) for item in found.values()]
+    if not sums and (found := one(rt, of.store, of.key)):
+        return [Usage(of.key.rpartition("/")[2], 1, found.size)]
     rows = [Usage(name, objects, size) for name, (objects, size) in sums.items()]
     return sorted(rows, key=lambda row: (-row.bytes, row.name))

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runctl.api.addresses import is_address, one, there
+from runctl.api.addresses import alone, is_address, one, there
 from runctl.core.catalogue import known
 from runctl.engine import mirror_run, mirroring
 from runctl.engine.mirror_items import Item, Side, Wanted, files_below, objects_below, without_unsafe
+from runctl.engine.mirror_run import side_by_side
 from runctl.engine.steps import step
 from runctl.project.wildmatch import BadPatternError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from runctl.api.addresses import There
     from runctl.api.runtime import Runtime
-    from runctl.engine.mirror_run import Copied, Copy
+    from runctl.engine.mirror_run import Batch, Copied
     from runctl.engine.mirroring import Mirror, Same
 
 UPLOAD, DOWNLOAD, SYNC = "upload", "download", "sync"
@@ -36,7 +37,7 @@ class Copying:
     source: str
     target: str
     mirror: Mirror
-    _how: Copy
+    _how: Batch
     _remove: Callable[[list[str]], object] = lambda _names: None
 
     def run(self, rt: Runtime) -> Copied:
@@ -47,7 +48,7 @@ class Copying:
             Cancelled: no half file and no half object stays.
         """
         with step("copy", f"copy to {self.target}", emit=rt.emit, clock=rt.clock) as doing:
-            copied = mirror_run.copy(self.mirror, self._how, doing, rt.cancel)
+            copied = self._how(self.mirror, doing, rt.cancel)
         if self.mirror.delete:
             with step("delete", f"delete in {self.target}", emit=rt.emit, clock=rt.clock) as doing:
                 names = [item.name for item in self.mirror.delete]
@@ -84,10 +85,7 @@ def plan_copy(
     Raises:
         UsageError: ``objects-none``, ``objects-ends``, ``objects-pattern``.
     """
-    try:
-        wanted = Wanted(rules)
-    except BadPatternError as error:
-        raise known("objects-pattern", pattern=str(error)) from error
+    wanted = wanted_by(rules)
     ends = [is_address(source), is_address(target)]
     if ends not in {UPLOAD: [[False, True]], DOWNLOAD: [[True, False]]}.get(verb, [[0, 1], [1, 0], [1, 1]]):
         raise known("objects-ends", verb=verb, way=_WAYS[verb], detail=f"{source} to {target} is another way")
@@ -101,6 +99,14 @@ def plan_copy(
             made = make.carry(source, target)
         doing.summary = f"{len(made.mirror.send):,} to copy, {len(made.mirror.same):,} are the same"
     return made
+
+
+def wanted_by(rules: Sequence[tuple[bool, str]]) -> Wanted:
+    """What (whether to include, pattern) in this order ask for. Raises ``objects-pattern``."""
+    try:
+        return Wanted(rules)
+    except BadPatternError as error:
+        raise known("objects-pattern", pattern=str(error)) from error
 
 
 class _Maker:
@@ -119,32 +125,33 @@ class _Maker:
             key = to.key if to.key and not to.key.endswith("/") else f"{to.prefix}{path.name}"
             state = path.stat()
             side = Side({path.name: Item(path.name, state.st_size, state.st_mtime)})
-            theirs = Side(_renamed(one(self._rt, to.store, key), path.name))
+            theirs = alone(one(self._rt, to.store, key, name=path.name))
             same = mirroring.up_to_date(lambda _name: path, self._rt.cancel)
             how = mirror_run.to_store(lambda _name: path, to.store, lambda _name: key, notes)
-            return Copying(source, f"{to.store.url}/{key}", self._compared(side, theirs, same), how)
+            return Copying(
+                source, f"{to.store.url}/{key}", self._compared(side, theirs, same), side_by_side(how)
+            )
         if not path.is_dir():
             detail = "there is no such file or folder" if single else "a folder has to be there"
-            raise known("objects-none", place=source, detail=detail, near=target)
+            raise known("objects-none", place=source, detail=detail, look=f"ls -l {source}")
         side = files_below(path, self._wanted, self._rt.cancel)
         mirroring.storable(side, to.prefix)
         same = mirroring.up_to_date(path.joinpath, self._rt.cancel)
         how = mirror_run.to_store(path.joinpath, to.store, to.key_of, notes)
-        return Copying(source, target, self._compared(side, self._stored(to), same), how, self._remover(to))
+        return Copying(
+            source, target, self._compared(side, self._stored(to), same), side_by_side(how), self._remover(to)
+        )
 
     def download(self, source: str, target: str, *, single: bool) -> Copying:
         of, path = there(self._rt, source, read_only=True), self._path(target)
-        found = one(self._rt, of.store, of.key) if single and not of.key.endswith("/") else {}
+        name = of.key.rpartition("/")[2]
+        found = one(self._rt, of.store, of.key, name=name) if single and name else None
         if found:
-            name = of.key.rpartition("/")[2]
             into = path / name if path.is_dir() or target.endswith("/") else path
-            mine = _local(into)
             same = mirroring.fetched(lambda _name: into, self._rt.cancel)
             how = mirror_run.to_folder(of.store, lambda _name: of.key, lambda _name: into)
-            theirs = Side(_renamed(found, name))
-            return Copying(
-                source, str(into), self._compared(theirs, Side({name: mine} if mine else {}), same), how
-            )
+            mirror = self._compared(alone(found), alone(_local(into, name)), same)
+            return Copying(source, str(into), mirror, side_by_side(how))
         side = self._source(of)
         if path.is_file():
             detail = f"{target} is a file, and {len(side.items):,} objects need a folder"
@@ -154,7 +161,9 @@ class _Maker:
         mine_all = files_below(path, self._wanted, self._rt.cancel) if path.is_dir() else Side()
         mirror = self._compared(side, mine_all, mirroring.fetched(path.joinpath, self._rt.cancel))
         how = mirror_run.to_folder(of.store, of.key_of, path.joinpath)
-        return Copying(source, target, mirror, how, lambda names: mirror_run.remove_files(path, names))
+        return Copying(
+            source, target, mirror, side_by_side(how), lambda names: mirror_run.remove_files(path, names)
+        )
 
     def carry(self, source: str, target: str) -> Copying:
         of = there(self._rt, source, read_only=True)
@@ -163,7 +172,7 @@ class _Maker:
         mirroring.storable(side, to.prefix)
         how = mirror_run.to_other_store(of.store, of.key_of, to.store, to.key_of)
         mirror = self._compared(side, self._stored(to), mirroring.by_etag)
-        return Copying(source, target, mirror, how, self._remover(to))
+        return Copying(source, target, mirror, side_by_side(how), self._remover(to))
 
     def _compared(self, mine: Side, theirs: Side, same: Same) -> Mirror:
         same = mirroring.never if self._everything else same
@@ -183,19 +192,14 @@ class _Maker:
         if not side.items and next(iter(of.store.list(of.prefix, cancel=self._rt.cancel)), None) is None:
             raise known(
                 "objects-none", place=of.text, detail="no object is there, and none below it",
-                near=of.text.rstrip("/").rpartition("/")[0] + "/",
+                look=f"runctl s3 list {of.text.rstrip('/').rpartition('/')[0]}/",
             )  # fmt: skip
         return side
 
 
-def _renamed(items: dict[str, Item], name: str) -> dict[str, Item]:
-    """The one item there may be, under another name."""
-    return {name: item._replace(name=name)} if (item := next(iter(items.values()), None)) else {}
-
-
-def _local(path: Path) -> Item | None:
+def _local(path: Path, name: str) -> Item | None:
     try:
         state = path.stat()
     except OSError:
         return None
-    return Item(path.name, state.st_size, state.st_mtime)
+    return Item(name, state.st_size, state.st_mtime)

@@ -262,7 +262,8 @@ class _OfBoto:
         """Raises ``aws-no-credentials``."""
         found = self._session.credentials()
         if found is None:
-            raise known("aws-no-credentials", action="s3")
+            profile = self._session.profile or "default"
+            raise known("aws-no-credentials", action="s3", profile=profile)
         return Keys(found.access_key, found.secret_key, found.token or "")
 
     def refused(self, keys: Keys) -> None:

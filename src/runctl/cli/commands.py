@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "shell": ("runctl.cli.shell", "open a shell on a machine", "Machines"),
     "port-forward": ("runctl.cli.port_forward", "bring a port of a machine to this computer", "Machines"),
     "ssh-config": ("runctl.cli.ssh_config", "print what ssh needs to reach a machine", "Machines"),
+    "transfer": ("runctl.cli.transfer", "copy files between here, machines and buckets", "Machines"),
     "checkpoint": ("runctl.cli.checkpoint", "list, describe and verify checkpoints", "Checkpoints"),
     "doctor": ("runctl.cli.doctor", "look at everything a run needs, before it starts", "Project"),
     "sync": ("runctl.cli.sync", "keep the project's tree on a machine as it is here", "Project"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Told = Callable[[int], None]
     Copy = Callable[[Item, CancelToken, Told], None]
+    Batch = Callable[[Mirror, Step, CancelToken], "Copied"]
     Paths = Callable[[str], Path]  # where an item of that name lies
     Keys = Callable[[str], str]  # under which key
 
@@ -44,6 +45,11 @@ class Copied:
     files: int = 0
     bytes: int = 0
     left: list[Left] = field(default_factory=list)
+
+
+def side_by_side(how: Copy) -> Batch:
+    """See ``copy``."""
+    return lambda mirror, doing, cancel: copy(mirror, how, doing, cancel)
 
 
 def copy(mirror: Mirror, how: Copy, doing: Step, cancel: CancelToken) -> Copied:

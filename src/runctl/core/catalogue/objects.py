@@ -8,7 +8,7 @@ ENTRIES = {
         errors.UsageError,
         what="nothing is at {place}",
         why="{detail}",
-        fix=("  runctl s3 list {near}",),
+        fix=("  {look}",),
         explain=(
             "The source of a copy is a file, a folder with files, an object, or objects below a prefix. Names in a "
             "bucket distinguish capital letters, and a prefix ends with a whole part of the name: `s3://bucket/data` "
