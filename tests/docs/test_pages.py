@@ -125,7 +125,7 @@ EXECUTED = [name for name, path in PAGES.items() if any("run" in block.marks for
 def test_the_pages_for_beginners_are_executed() -> None:
     guides = {
         f"docs/guides/{name}.md"
-        for name in ("scripts", "json", "aws", "aws-train", "sync", "ssh", "ssh-to-ssm")
+        for name in ("scripts", "json", "aws", "aws-train", "sync", "data", "ssh", "ssh-to-ssm")
     }
     assert {"docs/quickstart.md", *guides} <= set(EXECUTED)
 
