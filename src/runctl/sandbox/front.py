@@ -45,6 +45,7 @@ _WORDS = {
     "RequestTimeTooSkewed": ("SignatureDoesNotMatch", "Signature expired or not yet current", 403),
     "AccessDenied": ("MissingAuthenticationToken", "Missing Authentication Token", 403),
 }
+_NO_REGION = sigv4.SignatureRefused("SignatureDoesNotMatch", "Credential should be scoped to a valid region.")
 _EC2_WORDS = {
     "UnrecognizedClientException": "AuthFailure",
     "SignatureDoesNotMatch": "AuthFailure",
@@ -77,6 +78,9 @@ class Front:
         except (ClientGone, BadRequest):
             raise
         except Exception as error:
+            if isinstance(error, KeyError) and error.args == (call.region,):  # moto has no backend for it
+                code, message, status = _in_words_of(call.service, _NO_REGION)
+                return refuse(request, call, code, message, status)
             log.exception("%s %s failed", call.service, call.action)
             code = "InternalError" if call.service in ("ec2", "s3") else "InternalFailure"
             place = self._cloud.state.folder / "log"

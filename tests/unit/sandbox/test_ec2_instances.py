@@ -318,3 +318,13 @@ def test_what_is_not_there_says_so(box: SandboxBox) -> None:
     with pytest.raises(ClientError) as refused:
         box.client("lambda").list_functions()
     assert code_of(refused) == "UnknownService"
+
+
+def test_a_region_that_there_is_not_is_refused(box: SandboxBox) -> None:
+    for service, call, code in (
+        ("ec2", "describe_instances", "AuthFailure"),
+        ("autoscaling", "describe_auto_scaling_groups", "SignatureDoesNotMatch"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            getattr(box.client(service, region="mars-1"), call)()
+        assert code_of(caught) == code
