@@ -138,7 +138,7 @@ class AgentBox:
         return [*self.prefix, self.python, "-I", "-S", "-c", LOADER, bundle().digest, str(self.home), command]
 
     def stdin(self, request: Any, body: bytes = b"", *, keep: bool = True) -> bytes:
-        source = bundle().source
+        source = bundle().packed
         line = request if isinstance(request, bytes) else json.dumps(request).encode()
         return b"%d %d\n" % (len(source), keep) + source + line + b"\n" + body
 

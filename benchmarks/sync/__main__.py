@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.machine import describe
 from benchmarks.sync.link import line_to
-from benchmarks.sync.places import BUCKET, servers
+from benchmarks.sync.places import make_bucket, servers
 from benchmarks.sync.rounds import PHASES, Course, Samples
 from benchmarks.sync.tools import OURS, TOOLS
 from benchmarks.sync.workloads import WORKLOADS
@@ -79,7 +79,7 @@ def _measured(name: str, line: str, tools: list[Tool], rounds: int) -> dict[str,
         folder = Path(base)
         make(folder / "project")
         with servers(folder, dict(os.environ)) as near, _on(line, near) as places:
-            _make_bucket(near)
+            make_bucket(near)
             with places.open_connection(folder) as control:
                 course = Course(folder / "project", change, places, control, folder / "scratch")
                 return course.measure(tools, rounds=rounds)
@@ -95,20 +95,6 @@ def _on(line: str, near: Places) -> Iterator[Places]:
     rtt, mbit = slow
     with line_to(near.s3, rtt=rtt, mbit=mbit) as s3, line_to(near.ssh, rtt=rtt, mbit=mbit) as ssh:
         yield near.through(s3=s3, ssh=ssh)
-
-
-def _make_bucket(places: Places) -> None:
-    import boto3  # noqa: PLC0415 - slow, and only for this
-
-    env = places.s3_env
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=env["AWS_ENDPOINT_URL"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        region_name=env["AWS_REGION"],
-    )
-    s3.create_bucket(Bucket=BUCKET)
 
 
 def _table(name: str, line: str, rows: dict[str, Samples]) -> str:

@@ -1,6 +1,6 @@
 """A slow line in user space: a relay that delays every byte and lets only so many through in a second.
 
-``python -m benchmarks.sync.link LISTEN TARGET RTT_MS MBIT``: listens on 127.0.0.1:LISTEN, connects to 127.0.0.1:TARGET. All
+``python -m benchmarks.sync.link LISTEN TARGET RTT_MS MBIT COUNT``: listens on 127.0.0.1:LISTEN, connects to 127.0.0.1:TARGET. All
 connections share the rate of a direction, as on a real line. A connection costs one round trip before its first byte, as
 TCP's handshake does; what the operating systems on both sides keep in their buffers is limited, so that a sender feels the
 line. Prints a line when it listens.
@@ -14,12 +14,15 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 CHUNK = 16 << 10  # bytes
+TOLD_EVERY = 0.02  # seconds
 BUFFER = 256 << 10  # bytes that a socket may hold; 40 ms at 100 Mbit/s are 500 kB
 AHEAD = 1 << 20  # bytes of one connection on the line: its bandwidth times its delay, and some
 
@@ -29,10 +32,12 @@ class Direction:
 
     def __init__(self, rate: float) -> None:
         self.rate = rate  # bytes a second
+        self.carried = 0  # bytes
         self.free_at = 0.0
 
     def send(self, size: int, now: float) -> float:
         """When the last of ``size`` bytes has left."""
+        self.carried += size
         self.free_at = max(self.free_at, now) + size / self.rate
         return self.free_at
 
@@ -81,9 +86,18 @@ async def carry(
     delivering.cancel()
 
 
-async def serve(listen: int, target: int, rtt: float, rate: float) -> None:
-    """Relay until this process is ended."""
+async def serve(listen: int, target: int, *, rtt: float, rate: float, count: str = "") -> None:
+    """Relay until this process is ended; ``count`` is a file that always says how many bytes went up and down."""
     up, down = Direction(rate), Direction(rate)
+
+    async def tell(file: BinaryIO) -> None:
+        while True:
+            file.seek(0)
+            file.write(b"%15d %15d" % (up.carried, down.carried))
+            file.flush()
+            await asyncio.sleep(TOLD_EVERY)
+
+    telling = asyncio.create_task(tell(Path(count).open("wb"))) if count else None  # noqa: ASYNC230, SIM115 - a few bytes, until the end
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(rtt)
@@ -102,13 +116,14 @@ async def serve(listen: int, target: int, rtt: float, rate: float) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
     print("listening", flush=True)
     await server.serve_forever()
+    del telling
 
 
 @contextlib.contextmanager
-def line_to(port: int, *, rtt: float, mbit: float) -> Iterator[int]:
-    """A slow line to a port of this machine; its own port."""
+def line_to(port: int, *, rtt: float, mbit: float, count: str = "") -> Iterator[int]:
+    """A slow line to a port of this machine; its own port. ``count``: see ``serve``."""
     own = free_port()
-    words = [str(own), str(port), str(rtt * 1000), str(mbit)]
+    words = [str(own), str(port), str(rtt * 1000), str(mbit), count]
     relay = subprocess.Popen([sys.executable, "-m", "benchmarks.sync.link", *words], stdout=subprocess.PIPE)
     try:
         assert relay.stdout is not None
@@ -130,8 +145,7 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    own_port, there_port, milliseconds, megabits = sys.argv[1:]
+    own_port, there_port, milliseconds, megabits, counts = sys.argv[1:]
+    seconds, bytes_a_second = float(milliseconds) / 1000, float(megabits) * 125_000
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(
-            serve(int(own_port), int(there_port), float(milliseconds) / 1000, float(megabits) * 125_000)
-        )
+        asyncio.run(serve(int(own_port), int(there_port), rtt=seconds, rate=bytes_a_second, count=counts))

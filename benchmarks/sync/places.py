@@ -87,6 +87,21 @@ def servers(folder: Path, env: dict[str, str]) -> Iterator[Places]:
         yield Places(s3, ssh, key, env)
 
 
+def make_bucket(places: Places) -> None:
+    """The bucket that everything goes to."""
+    import boto3  # noqa: PLC0415 - slow, and only for this
+
+    env = places.s3_env
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        region_name=env["AWS_REGION"],
+    )
+    s3.create_bucket(Bucket=BUCKET)
+
+
 @contextlib.contextmanager
 def _s3(folder: Path, env: dict[str, str]) -> Iterator[int]:
     folder.mkdir()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Handler = Callable[[dict[str, Any], "wire.Input", "Home", str], Answer]
 
 
-def main(argv: list[str], *, home: str, digest: str) -> NoReturn:
-    """Run the command ``argv[0]`` and end the process: 0 answered, 1 failed and said so.
+def main(argv: list[str], *, home: str, digest: str, ending: Callable[[], None]) -> NoReturn:
+    """Run the command ``argv[0]`` and end the process: 0 answered, 1 failed and said so; ``ending`` comes last.
 
     Leaves by ``os._exit``: nothing is buffered, and tearing the interpreter down costs milliseconds.
     """
@@ -30,6 +30,10 @@ def main(argv: list[str], *, home: str, digest: str) -> NoReturn:
         pass  # nobody listens any more: nothing to say and nobody to say it to
     finally:
         sys.stderr.flush()
+        try:
+            ending()
+        except OSError:
+            pass  # a home that cannot be written: the next command compiles again
         os._exit(code)
 
 

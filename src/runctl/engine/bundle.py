@@ -2,12 +2,14 @@
 
 The file is the same, byte for byte, wherever it is made from the same sources, so its SHA-256 is its name. Modules
 keep their names and are compiled only when something imports them: a small command starts as fast as a small program.
+What a command had to compile it keeps beside the agent, for the next one, under the magic number of that Python's code.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import zlib
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -26,6 +28,11 @@ digest, home = sys.argv[1], os.path.expanduser(sys.argv[2] or "~/.runctl")
 if sys.version_info < (3, 8):
     print('{"error":{"code":"machine-python-too-old","facts":{"python":"%d.%d.%d"}}}' % sys.version_info[:3])
     sys.exit(1)
+import _frozen_importlib_external as outer, marshal
+try: from _sha2 import sha256
+except ImportError:
+    try: from _sha256 import sha256
+    except ImportError: from hashlib import sha256
 def take(count):
     parts = []
     while count:
@@ -34,50 +41,62 @@ def take(count):
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
-def intact(source):
-    try: from _sha2 import sha256
-    except ImportError:
-        try: from _sha256 import sha256
-        except ImportError: from hashlib import sha256
-    return sha256(source).hexdigest() == digest
-def save(source):
+def intact(source): return sha256(source).hexdigest() == digest
+def save(data, path):
     for folder in (home, os.path.dirname(path)): os.makedirs(folder, 0o700, exist_ok=True)
     part = "%s.%d.tmp" % (path, os.getpid())
     try:
-        with open(part, "wb") as file: file.write(source)
+        with open(part, "wb") as file: file.write(data)
         os.replace(part, path)
     except OSError:
         try: os.unlink(part)
         except OSError: pass
-path = os.path.join(home, "agent", digest + ".py")
-line = b""
-while line[-1:] != b"\\n": line += take(1)
-size, keep = map(int, line.split())
-if size:
-    source = take(size)
-    if not intact(source): sys.exit(92)
-    if keep and not os.path.exists(path):
-        try: save(source)
-        except OSError: pass
-else:
+def save_compiled():
+    if made and keep:
+        modules = dict(compiled)
+        modules.update((name, marshal.dumps(code)) for name, code in made.items())
+        data = marshal.dumps((whole, modules))
+        save(sha256(data).digest() + data, quick)
+def find():
+    try:
+        with open(quick, "rb") as file: data = file.read()
+        if sha256(data[32:]).digest() == data[:32]: return marshal.loads(data[32:])
+    except OSError: pass
     try:
         with open(path, "rb") as file: source = file.read()
     except OSError: sys.exit(90)
-    if not intact(source):
-        os.unlink(path)
-        sys.exit(90)
-exec(compile(source, path, "exec"), {"__name__": "__main__", "DIGEST": digest, "HOME": home})
+    if intact(source): return compile(source, path, "exec"), {}
+    os.unlink(path)
+    sys.exit(90)
+path = os.path.join(home, "agent", digest + ".py")
+quick = "%s.%s" % (path[:-3], outer.MAGIC_NUMBER.hex())
+made, line = {}, b""
+while line[-1:] != b"\\n": line += take(1)
+size, keep = map(int, line.split())
+if size:
+    import zlib
+    try: source = zlib.decompress(take(size))
+    except zlib.error: sys.exit(92)
+    if not intact(source): sys.exit(92)
+    if keep and not os.path.exists(path):
+        try: save(source, path)
+        except OSError: pass
+    whole, compiled = compile(source, path, "exec"), {}
+else: whole, compiled = find()
+exec(whole, {"__name__": "__main__", "DIGEST": digest, "HOME": home, "COMPILED": compiled, "MADE": made,
+    "SAVE": save_compiled})
 """
 
 _FINDER = """\
-import sys
+import marshal, sys
 from _frozen_importlib import ModuleSpec
 
 SOURCES = {sources}
+COMPILED, MADE = globals().get("COMPILED", {}), globals().get("MADE", {})  # the loader's, where there is one
 
 
 class Finder:
-    # Finds the modules above; compiles one when it is imported.
+    # Finds the modules above; compiles one when it is imported, unless an earlier command did.
 
     def find_spec(self, name, path=None, target=None):
         if name not in SOURCES:
@@ -90,7 +109,12 @@ class Finder:
     def exec_module(self, module):
         file, source = SOURCES[module.__name__]
         module.__file__ = file
-        exec(compile(source, file, "exec"), module.__dict__)
+        code = COMPILED.get(module.__name__)
+        if code is None:
+            code = MADE[module.__name__] = compile(source, file, "exec")
+        else:
+            code = marshal.loads(code)
+        exec(code, module.__dict__)
 
     def get_source(self, name):
         return SOURCES[name][1]
@@ -102,7 +126,7 @@ sys.dont_write_bytecode = True
 _MAIN = """\
 from runctl.agent.main import main
 
-main(sys.argv[3:], home=HOME, digest=DIGEST)
+main(sys.argv[3:], home=HOME, digest=DIGEST, ending=globals().get("SAVE", int))
 """
 
 
@@ -112,6 +136,11 @@ class Bundle:
 
     digest: str
     source: bytes
+
+    @functools.cached_property
+    def packed(self) -> bytes:
+        """As it travels: compressed by zlib, which every Python has."""
+        return zlib.compress(self.source)
 
 
 @functools.cache

@@ -100,7 +100,7 @@ class RemoteAgent:
         agent = bundle()
 
         def feed() -> Iterator[bytes]:
-            body = agent.source if send else b""
+            body = agent.packed if send else b""
             line = json.dumps(request, separators=(",", ":")).encode()
             yield b"%d %d\n" % (len(body), self._keep) + body + line + b"\n"
             yield from stdin

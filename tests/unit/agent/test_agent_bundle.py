@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,10 @@ def test_an_agent_that_is_not_there_is_asked_for_and_then_kept(box: AgentBox) ->
     asked = box.raw("status", b'0 1\n{"runs":null}\n')
     assert (asked.returncode, asked.stdout) == (90, b"")
     assert box.call("status", {"runs": None}) == {"runs": []}
-    assert [path.name for path in (box.home / "agent").iterdir()] == [f"{bundle().digest}.py"]
+    assert sorted(path.name for path in (box.home / "agent").iterdir()) == [
+        compiled(box).name,
+        kept(box).name,
+    ]
     again = box.raw("status", b'0 1\n{"runs":null}\n')
     assert json.loads(again.stdout) == {"runs": []}
 
@@ -55,14 +60,39 @@ def test_without_keep_nothing_is_written(box: AgentBox) -> None:
 
 def test_a_damaged_agent_is_deleted_and_asked_for_again(box: AgentBox) -> None:
     box.call("status", {"runs": None})
-    kept = box.home / "agent" / f"{bundle().digest}.py"
-    kept.write_bytes(kept.read_bytes()[:-1])
+    compiled(box).unlink()
+    kept(box).write_bytes(kept(box).read_bytes()[:-1])
     assert box.raw("status", b'0 1\n{"runs":null}\n').returncode == 90
-    assert not kept.exists()
+    assert not kept(box).exists()
+
+
+def test_what_is_compiled_is_kept_and_what_is_damaged_is_compiled_again(box: AgentBox) -> None:
+    box.call("status", {"runs": None})
+    first = compiled(box).read_bytes()
+    asked = b'0 1\n{"runs":null}\n'
+    assert json.loads(box.raw("status", asked).stdout) == {"runs": []}
+    assert compiled(box).read_bytes() == first  # nothing was missing in it
+    box.raw("probe", b'0 1\n{"blobs":[]}\n')
+    assert len(compiled(box).read_bytes()) > len(first)
+    for damage in (first[:100], first[:-1] + b"\0", b""):
+        compiled(box).write_bytes(damage)
+        assert json.loads(box.raw("status", asked).stdout) == {"runs": []}
+        assert compiled(box).read_bytes() == first
+    kept(box).unlink()  # the compiled one is enough
+    assert json.loads(box.raw("status", asked).stdout) == {"runs": []}
+
+
+def kept(box: AgentBox) -> Path:
+    return box.home / "agent" / f"{bundle().digest}.py"
+
+
+def compiled(box: AgentBox) -> Path:
+    magic = importlib.util.MAGIC_NUMBER.hex()
+    return box.home / "agent" / f"{bundle().digest}.{magic}"
 
 
 def test_an_agent_that_arrives_damaged_is_neither_run_nor_kept(box: AgentBox) -> None:
-    damaged = bundle().source[:-1] + b"#"
+    damaged = zlib.compress(bundle().source[:-1] + b"#")
     done = box.raw("status", b"%d 1\n" % len(damaged) + damaged + b'{"runs":null}\n')
     assert (done.returncode, done.stdout) == (92, b"")
     cut = box.raw("status", b"%d 1\n" % len(damaged) + damaged[:100])
