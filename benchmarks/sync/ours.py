@@ -2,7 +2,7 @@
 
 ``ssh``: a conversation over an open SSH connection, contents in the same stream. ``s3``: the same, but contents go through
 S3 when they are many. ``store``: no conversation at all, as with a machine that is being bought: everything through S3,
-then the machine's own command.
+then the machine's own command. ``agent``: only bring the agent there, as rsync is there, too.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ def main(how: str, project: str, home: str, *ssh: str) -> None:
         found.memory.save()
         return found
 
+    if how == "agent":
+        agent.call("sync", {"project": "bench", "dry": True, "blobs": []}, cancel=cancel)
+        return
     if how == "store":
         from runctl.engine.code_store import send_code  # noqa: PLC0415 - each way pays for its own
         from runctl.engine.plan import CodePlan  # noqa: PLC0415

@@ -113,6 +113,10 @@ def _ours(how: str) -> Callable[[Way], None]:
     return sync
 
 
+def _agent(way: Way) -> None:
+    way.run([sys.executable, "-m", "benchmarks.sync.ours", "agent", str(way.project), str(way.there)])
+
+
 def _rsync(way: Way) -> None:
     way.run(
         _words(
@@ -216,9 +220,9 @@ def _wire_begin(way: Way) -> None:
 
 OURS = ("runctl, SSH", "runctl, SSH and S3", "runctl, S3 alone")
 TOOLS = (
-    Tool(OURS[0], "ssh", _ours("ssh")),
-    Tool(OURS[1], "s3", _ours("s3")),
-    Tool(OURS[2], "s3", _ours("store")),
+    Tool(OURS[0], "ssh", _ours("ssh"), begin=_agent),
+    Tool(OURS[1], "s3", _ours("s3"), begin=_agent),
+    Tool(OURS[2], "s3", _ours("store"), begin=_agent),
     Tool("the wire (tar, zstd -3, made before)", "ssh", _wire, ("zstd",), _wire_begin),
     Tool("rsync, zstd", "ssh", _rsync, ("rsync",)),
     Tool("tar, zstd -1", "ssh", _tar, ("zstd",)),

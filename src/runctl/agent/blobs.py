@@ -27,6 +27,15 @@ def missing(digests: Iterable[str], *, home: Home) -> list[str]:
     return [digest for digest in dict.fromkeys(digests) if not os.path.exists(home.blob(digest))]
 
 
+def nothing_is_here(home: Home) -> bool:
+    """Whether there is no content at all, not even a part of one."""
+    try:
+        found = [os.path.join(home.blobs, name) for name in os.listdir(home.blobs)]
+        return all(folder == home.incoming and not os.listdir(folder) for folder in found)
+    except FileNotFoundError:
+        return True
+
+
 def receive(source: Input, *, home: Home) -> dict[str, Any]:
     """Take blobs until the input ends; those that are here already are read past. Repeating it changes nothing.
 

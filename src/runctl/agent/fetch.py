@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runctl.agent.store import Store
     from runctl.agent.tree_object import Block
 
-WORKERS = 8
+WORKERS = 12
 STRETCH = 4 << 20  # bytes that one request asks for at most, unless one block is larger
 TRIES = 3  # times a stretch is read that arrives with other bytes than it should
 

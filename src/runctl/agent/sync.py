@@ -50,7 +50,8 @@ def sync(request: dict[str, Any], source: wire.Input, *, home: Home) -> dict[str
     held = lock.take(worktree.lock, seconds=LOCK_SECONDS)
     try:
         has = worktree.has()
-        wire.reply({"has": has, "path": worktree.current, "zstd": decompressor() is not None})
+        zstd, empty = decompressor() is not None, blobs.nothing_is_here(home)
+        wire.reply({"has": has, "path": worktree.current, "zstd": zstd, "empty": empty})
         talk = _Conversation(source, request.get("store"), worktree, home, has)
         try:
             return talk.go()
@@ -94,12 +95,25 @@ class _Conversation:
 
     def go(self) -> dict[str, Any]:
         frame = self._frame()
+        if frame is not None and frame[0] == "G":
+            told = json.loads(zlib.decompress(frame[1]))
+            if told["base"] == self._has:
+                return self._same() if told["tree"] == self._has else self._make(told)
+            while frame is not None and frame[0] != "E":  # it counted on another tree; now it knows better
+                frame = self._frame()
+            frame = self._frame()
         if frame is None:
-            return {"tree": self._has, "written": 0, "files": 0, "bytes": 0, "read": 0}
+            return self._same()
         kind, body = frame
         if kind != "T":
             raise AgentFailure("agent-request", detail="a frame %s before the tree" % kind)
-        told = json.loads(zlib.decompress(body))
+        return self._make(json.loads(zlib.decompress(body)))
+
+    def _same(self) -> dict[str, Any]:
+        return {"tree": self._has, "written": 0, "files": 0, "bytes": 0, "read": 0}
+
+    def _make(self, told: dict[str, Any]) -> dict[str, Any]:
+        """The tree that was told, with the contents that follow."""
         entries = self._entries(told)
         with Placing(told["entries"], told["recipes"], home=self._home, progress=_silent) as placing:
             self.content = placing.content

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from runctl.project.snapshot import Snapshot
 
 FRESH_SECONDS: Final = 15 * 86400  # what is younger is safe from the collection of garbage for as long again
-_WORKERS: Final = 4
+_ASKING: Final = 8  # questions at once
 _INLINE: Final = 32 << 10  # bytes of content that ride in the tree object
 _DELTA_FROM: Final = 1000  # entries; a smaller tree is always sent whole
 
@@ -150,7 +150,7 @@ def _present(keys: Iterable[str], store: Store, cancel: CancelToken) -> set[str]
                 break
 
     with together(cancel) as scope:
-        for _ in range(min(_WORKERS * 2, len(waiting))):
+        for _ in range(min(_ASKING, len(waiting))):
             scope.start("ask-store", lambda: work(scope.cancel))
     return found
 
@@ -216,7 +216,7 @@ class _Sending:
         return body
 
     def _send_packs(self, plan: Sequence[Sequence[Sequence[Piece]]], cancel: CancelToken) -> None:
-        """Read, compress and send packs side by side; at most ``_WORKERS`` of them are in memory."""
+        """Read, compress and send packs side by side; as many in memory as ``packs.at_once`` says."""
         waiting, telling = deque(plan), threading.Lock()
         total, done = self.content, 0
 
@@ -240,7 +240,7 @@ class _Sending:
                     self._doing.progress(done, total, unit="bytes", item=self._contents.path(pieces[-1][-1]))
 
         with together(cancel) as scope:
-            for _ in range(min(_WORKERS, len(waiting))):
+            for _ in range(min(packs.at_once(plan), len(waiting))):
                 scope.start("send-pack", lambda: work(scope.cancel))
 
     def _put(self, key: str, data: bytes, cancel: CancelToken) -> None:

@@ -22,6 +22,8 @@ _BLOCK: Final = 1 << 20  # bytes of content; what is read of a pack is whole blo
 _MOST: Final = 8 << 20  # bytes of content of one pack
 _LEAST: Final = 1 << 18
 _SHARE: Final = 100  # a pack is about one hundredth of what travels: what a killed client has to send again
+_FEW, _MANY = 4, 12  # packs at once
+_MEMORY: Final = 32 << 20  # bytes of content
 _SAMPLE: Final = 1 << 16  # bytes that are compressed to see whether that pays
 _PAYS: Final = 0.95
 
@@ -54,6 +56,14 @@ def plan(pieces: Iterable[Piece]) -> list[list[list[Piece]]]:
         in_pack += piece.size
         in_block += piece.size
     return packs
+
+
+def at_once(packs: Sequence[Sequence[Sequence[Piece]]]) -> int:
+    """How many of these packs to make and send at once: many small ones, which are round trips more than bytes, and of
+    large ones no more than memory is meant for.
+    """  # noqa: D205 - one sentence
+    largest = max((sum(piece.size for block in pack for piece in block) for pack in packs), default=1)
+    return max(_FEW, min(_MANY, _MEMORY // max(largest, 1)))
 
 
 def block(contents: Sequence[bytes], pace: Pace) -> bytes:

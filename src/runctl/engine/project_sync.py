@@ -13,7 +13,7 @@ import queue
 import time
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runctl.core.cancel import SLICE, together
 from runctl.core.errors import AgentError
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 256 << 10  # bytes of content that are sent without asking whether they are there
 _BY_STORE: Final = 1 << 20  # bytes of content from which on a store is worth its requests
 _LEVEL: Final = 6
+_LOOK: Final = 0.005  # seconds between two looks at whether the machine or the scan was quicker
 _COMPRESSING: Final = 2  # blocks at once
-_SENDING: Final = 4  # packs at once
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,14 @@ def sync_project(
     with step("sync", "bring the project to the machine", emit=emit, clock=clock) as doing:
         with together(cancel) as scope:
             scanning = scope.start("scan", lambda: _timed(read, scope.cancel, clock))
-            talk = _Talk(scanning, store, env, doing, scope.cancel)
+            talk = _Talk(
+                scanning, store=store, machine=agent.machine, env=env, doing=doing, cancel=scope.cancel
+            )
             request = {"project": project, "store": None if store is None else dict(store.access())}
             _hold(talk, agent, request, scope.cancel)
         snapshot, scanned = scanning.result()
         answer = talk.answer()
+        SyncedTrees(snapshot.root, env=env).note(agent.machine, answer["tree"])
         doing.skipped = not talk.wire
         doing.summary = _summary(snapshot, answer, talk.wire)
         return Receipt(
@@ -145,17 +148,28 @@ def _summary(snapshot: Snapshot, answer: Mapping[str, Any], wire: int) -> str:
     return f"{count(answer['files'], 'files')}, {size(answer['bytes'])}; {size(wire)} sent"
 
 
+class _Guess(NamedTuple):
+    """What is said without being asked: against which tree, and of what contents; None when nothing has changed."""
+
+    base: str
+    frames: list[bytes]
+    contents: Contents | None
+
+
 class _Talk:
     """This side of the conversation. ``hear`` is given what the agent says, ``frames`` makes what it is told."""
 
     def __init__(
         self,
         scanning: Child[tuple[Snapshot, float]],
+        *,
         store: Store | None,
+        machine: str,
         env: Mapping[str, str],
         doing: Step,
         cancel: CancelToken,
     ) -> None:
+        self._machine = machine
         self._scanning = scanning
         self._store = store
         self._env = env
@@ -210,26 +224,62 @@ class _Talk:
         return self._frames(self._heard)
 
     def _frames(self, heard: queue.SimpleQueue[bytes]) -> Iterator[bytes]:
+        guess = self._guessed(heard)
+        if guess is not None:
+            yield from guess.frames
         said = self._next(heard)
         if said is None:
             return
         self.path = said["path"]
         self._pace = Pace(best(zstd=bool(said.get("zstd"))))
         snapshot, _ = self._scanning.result()
+        trees = SyncedTrees(snapshot.root, env=self._env)
+        if guess is not None and said["has"] == guess.base:
+            self._trees, self._base = trees, guess.base
+            if guess.contents is not None:
+                self.wire = sum(map(len, guess.frames))
+                trees.keep(snapshot.digest, snapshot.entries, _recipes(snapshot.entries, guess.contents))
+            return
         if said["has"] == snapshot.digest:
             return
-        trees = self._trees = SyncedTrees(snapshot.root, env=self._env)
+        self._trees = trees
         before = trees.read(said["has"])
         self._base = "" if before is None else said["has"]
         contents = Contents(snapshot, {} if before is None else _tuples(before[1]))
-        for frame in self._tell(snapshot, contents, before, heard):
+        for frame in self._tell(snapshot, contents, before, heard, ask=not said.get("empty")):
             self.wire += len(frame)
             yield frame
         trees.keep(snapshot.digest, snapshot.entries, _recipes(snapshot.entries, contents))
 
-    def _tell(
-        self, snapshot: Snapshot, contents: Contents, before: Told | None, heard: queue.SimpleQueue[bytes]
-    ) -> Iterator[bytes]:
+    def _guessed(self, heard: queue.SimpleQueue[bytes]) -> _Guess | None:
+        """What to say at once, if little differs from the tree that the machine had last, as far as we know.
+
+        The way there and back is saved when it still has that one; else the agent passes over all this.
+        """
+        while not self._scanning.done.wait(_LOOK):
+            if not heard.empty():
+                return None  # the scan takes longer than asking
+        snapshot, _ = self._scanning.result()
+        trees = SyncedTrees(snapshot.root, env=self._env)
+        base = trees.last(self._machine)
+        if base and base == snapshot.digest:
+            told = {"tree": base, "base": base}
+            return _Guess(base, [_packed(b"G", told), _frame(b"E", b"")], None)
+        before = trees.read(base)
+        if before is None:
+            return None
+        contents = Contents(snapshot, _tuples(before[1]))
+        told, lacking = self._difference(snapshot, contents, before)
+        if sum(piece.size for piece in lacking) > _AT_ONCE:
+            return None
+        told["base"] = base
+        blocks = (frame for frame, _ in self._in_stream(packs.plan(lacking), contents))
+        return _Guess(base, [_packed(b"G", told), *blocks, _frame(b"E", b"")], contents)
+
+    def _difference(
+        self, snapshot: Snapshot, contents: Contents, before: Told | None
+    ) -> tuple[dict[str, Any], list[Piece]]:
+        """What is told of the tree, and the contents that who has ``before`` lacks."""
         entries: Sequence[Mapping[str, Any]] = snapshot.entries
         removed: Sequence[str] = ()
         there: set[str] = set()
@@ -237,17 +287,28 @@ class _Talk:
             entries, removed = tree_object.difference(snapshot.entries, before[0])
             there = _pieces(before[0], contents.recipes)
         contents.learn(entries, self._cancel, self._doing)
-        lacking = list(contents.lacking(entries, there))
-        ask = sum(piece.size for piece in lacking) > _AT_ONCE
         told = {
             "tree": snapshot.digest,
-            "base": self._base,
+            "base": "",
             "entries": entries,
             "removed": removed,
             "recipes": _recipes(entries, contents),
-            "ask": ask,
+            "ask": False,
         }
-        yield _frame(b"T", zlib.compress(json.dumps(told, separators=(",", ":")).encode(), _LEVEL))
+        return told, list(contents.lacking(entries, there))
+
+    def _tell(
+        self,
+        snapshot: Snapshot,
+        contents: Contents,
+        before: Told | None,
+        heard: queue.SimpleQueue[bytes],
+        *,
+        ask: bool,
+    ) -> Iterator[bytes]:
+        told, lacking = self._difference(snapshot, contents, before)
+        ask = ask and sum(piece.size for piece in lacking) > _AT_ONCE
+        yield _packed(b"T", {**told, "base": self._base, "ask": ask})
         if ask:
             said = self._next(heard)
             if said is None:
@@ -288,7 +349,7 @@ class _Talk:
             )  # whoever takes it blocks while the line is full
 
     def _by_store(
-        self, store: Store, plan: Iterable[Sequence[Sequence[Piece]]], contents: Contents, snapshot: Snapshot
+        self, store: Store, plan: Sequence[Sequence[Sequence[Piece]]], contents: Contents, snapshot: Snapshot
     ) -> Iterator[tuple[bytes, Sequence[Piece]]]:
         memory = StoreMemory(store.url, snapshot.root, env=self._env)
 
@@ -302,7 +363,7 @@ class _Talk:
                 memory.add_pack(blocks[0].pack, blocks)
             return len(body), blocks, [piece for pieces in pack for piece in pieces]
 
-        for length, blocks, pieces in in_order(plan, sent, workers=_SENDING):
+        for length, blocks, pieces in in_order(plan, sent, workers=packs.at_once(plan)):
             self.wire += length
             rows = [[block.offset, block.length, block.pieces] for block in blocks]
             told = json.dumps({"pack": blocks[0].pack, "blocks": rows}, separators=(",", ":"))
@@ -311,6 +372,10 @@ class _Talk:
 
 def _frame(kind: bytes, body: bytes) -> bytes:
     return b"%s %d\n" % (kind, len(body)) + body
+
+
+def _packed(kind: bytes, told: Mapping[str, Any]) -> bytes:
+    return _frame(kind, zlib.compress(json.dumps(told, separators=(",", ":")).encode(), _LEVEL))
 
 
 def _recipes(entries: Iterable[Mapping[str, Any]], contents: Contents) -> dict[str, tuple[str, ...]]:

@@ -36,6 +36,12 @@ class RemoteAgent:
         self._emit = emit
         self._keep = keep
 
+    @property
+    def machine(self) -> str:
+        """What tells this machine from others, for what is remembered of it here."""
+        where = self._endpoint
+        return f"{where.transport}\0{where.address}\0{where.home}"
+
     def call(
         self,
         command: str,

@@ -15,6 +15,7 @@ from runctl.project.places import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _KIND: Final = "synced 1"
 _KEPT: Final = 8  # trees of one project: as many machines may be at different ones
@@ -28,6 +29,7 @@ class SyncedTrees:
     def __init__(self, root: str, *, env: Mapping[str, str]) -> None:
         name = sha256(root.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         self._folder = cache_dir(env) / "synced" / name
+        self._machines = self._folder.with_name(f"{name}.machines")
 
     def read(self, digest: str) -> Told | None:
         """The entries of a tree and the pieces of its large files; None when it is not known."""
@@ -44,6 +46,26 @@ class SyncedTrees:
             files = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime)
             for file in files[:-_KEPT]:
                 os.unlink(file)
+
+    def last(self, machine: str) -> str:
+        """The tree that ``machine`` had when we last heard of it; empty when that is not known."""
+        try:
+            return self._noted(machine).read_text("ascii")
+        except (OSError, ValueError):
+            return ""
+
+    def note(self, machine: str, digest: str) -> None:
+        """Remember that ``machine`` has a tree, as ``keep`` does."""
+        if self.last(machine) == digest:
+            return
+        with contextlib.suppress(OSError):
+            self._machines.mkdir(parents=True, exist_ok=True)
+            part = self._noted(machine).with_suffix(f".{os.getpid()}")
+            part.write_text(digest, "ascii")
+            part.replace(self._noted(machine))
+
+    def _noted(self, machine: str) -> Path:
+        return self._machines / sha256(machine.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
     def forget(self, digest: str) -> None:
         """Know nothing of a tree: the machine turned out to lack something of it."""

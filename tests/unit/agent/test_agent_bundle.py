@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -29,6 +30,25 @@ def test_the_bundle_is_named_by_its_bytes_and_the_same_in_every_process() -> Non
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == bundle().digest == hashlib.sha256(bundle().source).hexdigest()
     assert bundle() is bundle()
+
+
+def test_what_is_kept_of_it_is_no_other_than_what_would_be_made(tmp_path: Path) -> None:
+    package = Path(sys.modules["runctl"].__path__[0])
+    copy = tmp_path / "runctl"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    ask = [sys.executable, "-c", "from runctl.engine.bundle import bundle; print(bundle().digest)"]
+
+    def digest() -> str:
+        env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+        return subprocess.run(ask, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+    first, kept = digest(), copy / "engine" / "__pycache__" / "agent.bundle"
+    assert first == digest() == bundle().digest
+    kept.write_bytes(kept.read_bytes()[:-1] + b"#")
+    assert digest() == first
+    with (copy / "agent" / "wire.py").open("a") as file:
+        file.write("# another agent\n")
+    assert digest() != first
 
 
 def test_every_module_of_the_agent_and_the_formats_is_in_it() -> None:
