@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.sync.tools import Tool
 
 PHASES = ("first", "nothing changed", "one change")
-PATIENCE = 60.0  # seconds in all; a tool that has taken longer gets no further round
+PATIENCE = 45.0  # seconds in all; a tool that has taken longer gets no further round
 
 
 @dataclass

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.agentbox import AgentBox
@@ -41,6 +43,7 @@ class Pair:
     env: dict[str, str]
     store: Store | None = None
     events: list[Event] = field(default_factory=list)
+    transport: type[LocalTransport] = LocalTransport
 
     def write(self, path: str, data: bytes) -> None:
         target = self.top / path
@@ -52,7 +55,7 @@ class Pair:
         return take(root, list_files(root, env={"HOME": "/nonexistent"}))
 
     def sync(self) -> Receipt:
-        transport = LocalTransport(Endpoint("local"), surroundings())
+        transport = self.transport(Endpoint("local"), surroundings())
         endpoint = Endpoint("local", python=sys.executable, home=str(self.machine.home))
         agent = RemoteAgent(transport, endpoint, clock=SystemClock(), emit=self.events.append)
         return sync_project(
@@ -130,6 +133,55 @@ def test_everything_then_nothing_then_what_changed(pair: Pair) -> None:
     assert not (pair.there / "pkg3" / "m3.py").exists()
     fourth = pair.through()
     assert (fourth.wire, fourth.written) == (0, 0)
+
+
+class FirstWord(LocalTransport):
+    """The machine is not heard before something was said to it: an answer that takes its time."""
+
+    said: ClassVar[list[bytes]] = []
+
+    def exec(self, argv: Any, *, stdin: Any = (), on_output: Any = None, **more: Any) -> Any:
+        spoken = threading.Event()
+
+        def feed() -> Iterator[bytes]:
+            for number, chunk in enumerate(stdin):
+                self.said.append(bytes(chunk[:1]))
+                if number:  # the first one is the request
+                    spoken.set()
+                yield chunk
+
+        def hear(chunk: bytes) -> None:
+            spoken.wait(20)
+            on_output(chunk)
+
+        return super().exec(argv, stdin=feed(), on_output=hear, **more)
+
+
+def test_little_is_said_without_waiting_for_a_question(pair: Pair, tmp_path: Path) -> None:
+    pair.through()
+    pair.transport = FirstWord
+    FirstWord.said.clear()
+    pair.write("new.py", b"new\n")
+    assert pair.through().sent_files == 1
+    assert FirstWord.said[1:] == [b"G", b"B", b"E"]
+    FirstWord.said.clear()
+    assert pair.through().wire == 0
+    assert FirstWord.said[1:] == [b"G", b"E"]
+
+
+def test_whoever_counted_on_another_tree_is_not_believed(pair: Pair, tmp_path: Path) -> None:
+    pair.through()
+    other = Pair(tmp_path / "other", pair.machine, {"HOME": str(tmp_path / "elsewhere")}, pair.store)
+    other.write("only/here.py", b"another client\n")
+    other.through()
+    pair.transport = FirstWord
+    pair.through()  # nothing has changed here, and everything there
+    assert not (pair.there / "only").exists()
+    other.through()
+    pair.write("new.py", b"new\n")
+    pair.through()
+    assert (pair.there / "new.py").read_bytes() == b"new\n"
+    assert not (pair.there / "only").exists()
 
 
 def test_every_version_costs_what_changed(pair: Pair) -> None:

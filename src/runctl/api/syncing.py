@@ -16,7 +16,7 @@ from runctl.core.errors import Cancelled, RunctlError
 from runctl.core.events import Notice
 from runctl.core.model import Resources
 from runctl.engine import project_sync, tree_object
-from runctl.engine.newcomers import newcomers
+from runctl.engine.newcomers import collisions, newcomers
 from runctl.engine.plan import what_is_sent
 from runctl.engine.synced import SyncedTrees
 from runctl.project import files, snapshot
@@ -159,7 +159,9 @@ def would_sync(rt: Runtime, target: str, *, cwd: Path | None = None) -> WouldSyn
         said["has"],
         what_is_sent(found.entries, sorted(missing)),
         removes,
-        newcomers(found.entries, missing) + tuple(f"{each.path}: {each.what}" for each in listing.problems),
+        newcomers(found.entries, missing)
+        + collisions(found.entries)
+        + tuple(f"{each.path}: {each.what}" for each in listing.problems),
     )
 
 

@@ -14,7 +14,6 @@ import os
 import sys
 import zlib
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,8 +165,8 @@ _KEPT = Path(__file__).parent / "__pycache__" / "agent.bundle"
 
 def _mark() -> bytes:
     """What the sources are, by their names, sizes and times; empty where they are no files."""
-    root = resources.files("runctl")
-    if not isinstance(root, Path):
+    root = Path(__file__).parents[1]
+    if not root.is_dir():
         return b""
     found = [(__file__, (own := os.stat(__file__)).st_size, own.st_mtime_ns)]
     for package in PACKAGES:
@@ -214,6 +213,8 @@ def _finder(sources: Mapping[str, tuple[str, str]]) -> str:
 
 def _sources() -> dict[str, tuple[str, str]]:
     """Every module of the agent and the formats: name → (file name for tracebacks, source)."""
+    from importlib import resources  # noqa: PLC0415 - 5 ms, and only where nothing is kept
+
     root = resources.files("runctl")
     found = {"runctl": ("runctl/__init__.py", "")}
     for package in PACKAGES:

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from runctl.core.cancel import together
+from runctl.core.cancel import CancelToken, together
 from runctl.core.quantities import count, size
 from runctl.engine import packs, tree_object
 from runctl.engine.compression import ZLIB, Pace
@@ -24,7 +24,6 @@ from runctl.engine.tree_object import PIECE, Block, TreeObject, pieces_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from runctl.core.cancel import CancelToken
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
     from runctl.core.ports import Store
@@ -86,13 +85,17 @@ def send_code(
     begun = clock.monotonic()
     with step("sync", "send code", emit=emit, clock=clock) as doing:
         memory = StoreMemory(store.url, code.snapshot.root, env=env)
-        known = _ask(code.snapshot.digest, store, memory, cancel)
+        if memory.base() is None and not memory.packs():
+            known, sending = _ask_and_send(code.snapshot, store, memory, doing, cancel)
+        else:
+            known = _ask(code.snapshot.digest, store, memory, cancel)
+            sending = _Sending(code.snapshot, store, memory, known, doing)
+            if not known.there:
+                sending.run(cancel)
         if known.there:
             doing.skipped = True
             doing.summary = f"the store has all of {count(code.snapshot.files, 'files')}"
             return Sent(code.snapshot.digest, 0, 0, 0, 0, clock.monotonic() - begun)
-        sending = _Sending(code.snapshot, store, memory, known, doing)
-        sending.run(cancel)
         doing.summary = f"{count(sending.files, 'files')}, {size(sending.content)}; {size(sending.sent)} sent"
         return Sent(
             code.snapshot.digest,
@@ -102,6 +105,23 @@ def send_code(
             sending.objects,
             clock.monotonic() - begun,
         )
+
+
+def _ask_and_send(
+    snapshot: Snapshot, store: Store, memory: StoreMemory, doing: Step, cancel: CancelToken
+) -> tuple[_Known, _Sending]:
+    """For who knows nothing of the store: most likely it has not got the tree, so sending does not wait for its answer.
+
+    Should somebody else have brought it, sending ends; what it brought until then is what it would have been anyway.
+    """
+    sending = _Sending(snapshot, store, memory, _Known(), doing)
+    with together(cancel) as scope:
+        needed = CancelToken(scope.cancel)
+        scope.start("send", lambda: sending.run(needed))
+        known = _ask(snapshot.digest, store, memory, scope.cancel)
+        if known.there:
+            needed.cancel("somebody else brought it")
+    return known, sending
 
 
 def missing_in_store(

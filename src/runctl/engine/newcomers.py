@@ -1,4 +1,4 @@
-"""Large files that a machine has never had: worth a word before they travel. Pure."""
+"""What is worth a word before a tree travels: large files that a machine has never had, names that may collide. Pure."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ def newcomers(entries: Iterable[Mapping[str, Any]], missing: Collection[str]) ->
     }
     largest = sorted(found.values(), key=lambda entry: (-entry["size"], entry["path"]))[:_MOST]
     return tuple(f"{entry['path']}, {size(entry['size'])}, is new and not ignored" for entry in largest)
+
+
+def collisions(entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What to say of paths that are one on a disk that ignores case, as a Mac's does: the first few pairs."""
+    paths = [str(entry["path"]) for entry in entries]
+    first = {path.casefold(): path for path in reversed(paths)}
+    if len(first) == len(paths):
+        return ()
+    pairs = [(first[path.casefold()], path) for path in paths if first[path.casefold()] != path]
+    return tuple(
+        f"{one} and {other} are one file where the disk ignores case; here they are two"
+        for one, other in pairs[:_MOST]
+    )

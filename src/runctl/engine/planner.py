@@ -12,6 +12,7 @@ from runctl.core.model import DepsMode
 from runctl.core.quantities import count, size
 from runctl.engine.code_store import missing_in_store
 from runctl.engine.lease import offer_words
+from runctl.engine.newcomers import collisions, newcomers
 from runctl.engine.plan import CodePlan, EnvironmentPlan, LeftOut, Plan, what_is_sent
 from runctl.engine.pool import ask_all, free, none_free
 from runctl.engine.steps import step
@@ -237,6 +238,8 @@ class Planner:
     def _warnings(self, project: Project, facts: Mapping[str, Any]) -> tuple[str, ...]:
         out = [str(warning) for warning in project.dependencies.warnings]
         out += [f"{problem.path}: {problem.what}" for problem in project.listing.problems]
+        out += newcomers(project.snapshot.entries, set(facts["missing"]))
+        out += collisions(project.snapshot.entries)
         active = [each["name"] for each in facts["active"]]
         if active and not self.provider.features.exclusive:
             out.append(f"also running on this machine: {', '.join(active)}; they share its cores and memory")
