@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -393,6 +394,24 @@ def test_a_large_file_is_sent_by_what_changed_of_it(pair: Pair) -> None:
     assert pair.through().wire < 1.2 * MIB
     pair.write("big.bin", data[: 5 * MIB] + b"x" + data[5 * MIB + 1 :] + content(50_000, 3))
     assert pair.through().wire < 1.2 * MIB
+
+
+def test_a_large_file_whose_old_copy_has_rotted_is_said_once_and_then_sent(pair: Pair) -> None:
+    data = content(6 << 20, 5)
+    pair.write("big.bin", data)
+    pair.through()
+    digest = hashlib.sha256(data).hexdigest()
+    blob = pair.machine.home / "blobs" / digest[:2] / digest
+    rotten = bytearray(data)
+    rotten[3_000_000] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(rotten)
+    pair.write("big.bin", data + b"more")
+    with pytest.raises(RunctlError) as caught:
+        pair.sync()
+    assert caught.value.code == "blob-corrupt"
+    assert (pair.there / "big.bin").read_bytes() == data  # the old tree
+    assert pair.through().wire < 2 << 20  # what was sound is not sent again
 
 
 def test_what_the_machine_had_from_elsewhere_is_not_sent(pair: Pair, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Building:
         self._last: list[Entry] = []  # links and empty folders
         self._lock = threading.Lock()
         self.rows: dict[str, Row] = {}
+        self.verified: set[str] = set()  # contents that were verified a moment ago
         self.written = 0
 
     def others(self, place: str, manifest: Manifest | None) -> None:
@@ -115,7 +116,7 @@ class Building:
         if entry["type"] == "file" and not self._shared(entry, place):
             self.written += 1
             with _one_name(entry):
-                tree.copy(entry, place, self._home)
+                tree.copy(entry, place, self._home, verify=entry["digest"] not in self.verified)
         elif entry["type"] == "link":
             self.written += 1
             with _one_name(entry):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from hashlib import sha256
 
@@ -13,6 +14,8 @@ from runctl.agent.tree_object import PIECE
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
+    from typing import Optional
+
     from runctl.agent.home import Home
 
 SLICE = 0.1  # seconds between two looks at a file that somebody else is putting together
@@ -33,6 +36,11 @@ class LargeFile:
         self._pieces = pieces
         self._home = home
         self._fd = -1
+        self._there = bytearray(len(pieces))  # 1 for each piece that is in its place
+        self._more = threading.Condition()
+        self._hashing: Optional[threading.Thread] = None
+        self._hashed = sha256()
+        self._taken_from: set[str] = set()  # the other files that pieces were taken from
         self._part = os.path.join(home.incoming, "whole." + digest)
 
     def begin(self) -> int:
@@ -48,6 +56,10 @@ class LargeFile:
         lacking = self._not_in_part()
         lacking -= self._copied(lacking, where)
         self.lacking = lacking
+        for number, piece in enumerate(self._pieces):
+            self._there[number] = piece not in lacking
+        self._hashing = threading.Thread(target=self._hash, daemon=True)
+        self._hashing.start()
         return self._size - sum(self._length(number) for piece in lacking for number in where[piece])
 
     def _locked(self) -> int:
@@ -63,6 +75,8 @@ class LargeFile:
 
     def _not_in_part(self) -> set[str]:
         """The pieces that an earlier try has not left in their place."""
+        if not os.fstat(self._fd).st_size:
+            return set(self._pieces)
         lacking = set()
         for number, piece in enumerate(self._pieces):
             data = os.pread(self._fd, self._length(number), number * PIECE)
@@ -71,7 +85,10 @@ class LargeFile:
         return lacking
 
     def _copied(self, lacking: set[str], where: dict[str, list[int]]) -> set[str]:
-        """Take what other large files of this machine have; the pieces it was."""
+        """Take what other large files of this machine have; the pieces it was.
+
+        They were verified when they came; whether a disk has kept them well shows when the whole is verified.
+        """
         got: set[str] = set()
         for digest, pieces in _recipes(self._home):
             if lacking <= got:
@@ -85,10 +102,10 @@ class LargeFile:
             try:
                 for number, piece in enumerate(pieces):
                     if piece in lacking and piece not in got:
-                        data = os.pread(source, PIECE, number * PIECE)
-                        if sha256(data).hexdigest() == piece:
-                            self._write(where[piece], data)
-                            got.add(piece)
+                        for to in where[piece]:
+                            copied(source, number * PIECE, self._fd, to * PIECE, self._length(to))
+                        got.add(piece)
+                        self._taken_from.add(digest)
             finally:
                 os.close(source)
         return got
@@ -100,6 +117,10 @@ class LargeFile:
         """Put a verified piece everywhere it belongs; the bytes that are. Safe from several threads."""
         numbers = [number for number, name in enumerate(self._pieces) if name == piece]
         self._write(numbers, data)
+        with self._more:
+            for number in numbers:
+                self._there[number] = 1
+            self._more.notify_all()
         return len(numbers) * len(data)
 
     def _write(self, numbers: list[int], data: bytes) -> None:
@@ -110,25 +131,27 @@ class LargeFile:
                 view, at = view[count:], at + count
 
     def finish(self) -> None:
-        """Verify the whole and give it its name. Raises ``AgentFailure``: ``blob-corrupt``; the part is thrown away."""
+        """Verify the whole and give it its name.
+
+        Raises:
+            AgentFailure: ``blob-missing`` when a piece has not come; ``blob-corrupt``.
+        """
         target = self._home.blob(self.digest)
         if os.path.exists(target):
             os.unlink(self._part)
             return
         os.ftruncate(self._fd, self._size)
-        state, at = sha256(), 0
-        while at < self._size:
-            data = os.pread(self._fd, CHUNK, at)
-            if not data:
-                break
-            state.update(data)
-            at += len(data)
-        if state.hexdigest() != self.digest:
-            os.unlink(self._part)
+        if not all(self._there):  # who sent it counted on what a disk here has not kept
+            raise AgentFailure("blob-missing", digest=self._pieces[self._there.index(0)], path=self.digest)
+        if self._hashing is not None:
+            self._hashing.join()
+        found = self._hashed.hexdigest()
+        if found != self.digest:
+            self._distrust()
             raise AgentFailure(
                 "blob-corrupt",
                 digest=self.digest,
-                found=state.hexdigest(),
+                found=found,
                 where="put together from its pieces",
             )
         os.fchmod(self._fd, 0o400)
@@ -139,11 +162,57 @@ class LargeFile:
             file.write(bytes.fromhex("".join(self._pieces)))
         os.replace(file.name, recipe)
 
+    def _hash(self) -> None:
+        """Hash the whole from its beginning, as far as it is there: what comes last is all that is left to do then."""
+        fd = self._fd
+        for number in range(len(self._pieces)):
+            with self._more:
+                while not self._there[number]:
+                    if self._fd < 0:
+                        return
+                    self._more.wait()
+            self._hashed.update(os.pread(fd, self._length(number), number * PIECE))
+
+    def _distrust(self) -> None:
+        """Never again take pieces of those files. What came into the part is looked at piece by piece the next time."""
+        for digest in self._taken_from:
+            try:
+                os.unlink(os.path.join(self._home.recipes, digest))
+            except FileNotFoundError:
+                pass
+        if not self._taken_from:
+            os.unlink(self._part)
+
     def close(self) -> None:
         """Let go of the lock. Safe to repeat; what is not finished stays for the next try."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd = self._fd
+            with self._more:
+                self._fd = -1
+                self._more.notify_all()
+            if self._hashing is not None:
+                self._hashing.join()
+            os.close(fd)
+
+
+def copied(source: int, start: int, target: int, to: int, length: int) -> None:
+    """Copy a stretch from one file into another, by the kernel where it can; ends early at the end of the source."""
+    step = getattr(os, "copy_file_range", _by_hand)
+    while length:
+        try:
+            count = step(source, target, length, start, to)
+        except OSError:
+            if step is _by_hand:
+                raise
+            step = _by_hand  # another file system, or an old kernel
+            continue
+        if not count:
+            return
+        start, to, length = start + count, to + count, length - count
+
+
+def _by_hand(source: int, target: int, length: int, start: int, to: int) -> int:
+    return os.pwrite(target, os.pread(source, min(length, CHUNK), start), to)
 
 
 def _recipes(home: Home) -> list[tuple[str, list[str]]]:

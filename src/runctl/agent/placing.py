@@ -92,10 +92,11 @@ class Placing:
             for file in self._places.get(piece, ()):
                 self._tell(file.put(piece, content))
 
-    def finish(self) -> None:
-        """Everything has come: put the large files in their place. Raises ``AgentFailure``: ``blob-corrupt``."""
+    def finish(self) -> set[str]:
+        """Everything has come: put the large files in their place; which ones. Raises ``AgentFailure``: ``blob-corrupt``."""
         for file in self._large:
             file.finish()
+        return {file.digest for file in self._large}
 
     def _tell(self, count: int) -> None:
         with self._lock:

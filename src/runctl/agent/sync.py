@@ -124,7 +124,7 @@ class _Conversation:
             together(self._jobs(placing), workers=WORKERS)
             if not self._ended:
                 raise AgentFailure("transfer-truncated", expected_bytes=placing.content, got_bytes=0)
-            placing.finish()
+            building.verified = placing.finish()
         written = self._worktree.finish(building, told["tree"])
         return {
             "tree": told["tree"],

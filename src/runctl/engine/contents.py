@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from runctl.engine.packs import Piece
@@ -32,7 +31,7 @@ class Contents:
         for digest, entry in by_content(entries).items():
             if entry["size"] > PIECE and digest not in self.recipes:
                 doing.progress(0, None, unit="bytes", item=entry["path"])
-                self.recipes[digest] = tuple(_named(self._snapshot.read_blob(digest), cancel))
+                self.recipes[digest] = self._snapshot.pieces(digest, PIECE, cancel)
 
     def lacking(self, entries: Iterable[Mapping[str, Any]], there: set[str]) -> Iterator[Piece]:
         """The pieces of ``entries`` that are not ``there``, each once, in the order of paths; they count as there then."""
@@ -59,16 +58,3 @@ def by_content(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, A
         if entry["type"] == "file":
             found.setdefault(entry["digest"], entry)
     return found
-
-
-def _named(chunks: Iterable[bytes], cancel: CancelToken) -> Iterator[str]:
-    """The digests of the pieces of a content that comes in chunks of any size."""
-    buffer = bytearray()
-    for chunk in chunks:
-        cancel.check()
-        buffer += chunk
-        while len(buffer) >= PIECE:
-            yield sha256(memoryview(buffer)[:PIECE]).hexdigest()
-            del buffer[:PIECE]
-    if buffer:
-        yield sha256(buffer).hexdigest()

@@ -154,6 +154,32 @@ class Snapshot:
         finally:
             os.close(file)
 
+    def pieces(self, digest: str, length: int, cancel: CancelToken) -> tuple[str, ...]:
+        """The digests of the stretches of ``length`` bytes that the content consists of, on as many threads as pay.
+
+        Raises:
+            UsageError: ``file-changed`` when the file's state is another one before or afterwards.
+        """
+        source, file = self._opened(digest)
+        starts = range(0, source.state[0], length)
+        found = [""] * len(starts)
+        waiting = iter(range(len(starts)))
+
+        def work(token: CancelToken) -> None:
+            for number in waiting:  # ``next`` of a range's iterator is one step of the interpreter
+                token.check()
+                found[number] = sha256(os.pread(file, length, starts[number])).hexdigest()
+
+        try:
+            with together(cancel) as scope:
+                for _ in range(min(_THREADS, len(starts))):
+                    scope.start("pieces", lambda: work(scope.cancel))
+            if state_of(os.fstat(file))[:4] != source.state:
+                raise known("file-changed", path=shown(source.path))
+        finally:
+            os.close(file)
+        return tuple(found)
+
     def read_part(self, digest: str, start: int, length: int, *, expected: str) -> _Bytes:
         """Bytes ``[start, start+length)`` of ``digest``, whose own digest is ``expected``. Raises as ``read_blob``."""
         source, file = self._opened(digest)
