@@ -80,8 +80,10 @@ def _measured(name: str, line: str, tools: list[Tool], rounds: int) -> dict[str,
         make(folder / "project")
         with servers(folder, dict(os.environ)) as near, _on(line, near) as places:
             make_bucket(near)
-            with places.open_connection(folder) as control:
-                course = Course(folder / "project", change, places, control, folder / "scratch")
+            (folder / "near").mkdir()
+            with places.open_connection(folder) as control, near.open_connection(folder / "near") as beside:
+                first_by = (near, beside) if name == "growing" else None
+                course = Course(folder / "project", change, places, control, folder / "scratch", first_by)
                 return course.measure(tools, rounds=rounds)
 
 
