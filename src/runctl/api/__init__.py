@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runctl.api.cleaning import debts as debts
     from runctl.api.cleaning import garbage as garbage
     from runctl.api.cleaning import see_gone as see_gone
+    from runctl.api.comparing import compare as compare
     from runctl.api.doctor import check as check
     from runctl.api.doctor import checks_for_plan as checks_for_plan
     from runctl.api.doctor import explain as explain
@@ -75,6 +76,7 @@ _HOMES = {
     "resume": "booted",
     "pull_checkpoint": "pulling",
     "pull_outputs": "pulling",
+    "compare": "comparing",
     "plan_copy": "objects",
     "plan_transfer": "transferring",
     **dict.fromkeys(("disk_usage", "list_objects"), "object_listing"),

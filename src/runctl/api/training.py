@@ -12,6 +12,7 @@ from runctl.core.cancel import CancelToken
 from runctl.core.errors import RunctlError
 from runctl.core.events import RunPlanned
 from runctl.core.model import Purchase, Run, RunState
+from runctl.engine import kept_trees
 from runctl.engine.folders import hold, write_plan
 from runctl.engine.launch import start_training
 from runctl.engine.lease import lease
@@ -106,6 +107,7 @@ def recorded(rt: Runtime, plan: Plan, run: Run, *, lost: Callable[[Run], bool]) 
         try:
             index.add(run)
             write_plan(folder, to_json(plan))
+            kept_trees.keep(rt.state_dir, run.code, plan.code.snapshot.entries)
             recorder.begin(folder, run.id, told=plan.told)
             recorder(RunPlanned(to_json(plan)))
             plan.code.snapshot.memory.save()

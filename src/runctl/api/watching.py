@@ -9,6 +9,7 @@ from runctl.core.catalogue import known
 from runctl.core.errors import AccessError, MachineGone, UnreachableError, UsageError
 from runctl.core.events import Notice, Output
 from runctl.core.model import Endpoint, Outcome, RunState, run_from_json
+from runctl.engine import kept_trees
 from runctl.engine.folders import RunFolder, is_held, recorded_ids
 from runctl.engine.follow import Follower
 from runctl.engine.observe import absorb, absorb_record
@@ -353,7 +354,9 @@ def remove(rt: Runtime, run: Run) -> int:
     elif run.state is not RunState.LOST:
         freed = rt.agent(run.endpoint).call("remove", {"run": run.id}, cancel=rt.cancel)["bytes"]
     with rt.index() as index:
-        return freed + index.delete(run.id)
+        freed += index.delete(run.id)
+        kept_trees.forget_all_but(rt.state_dir, {each["code"] for each in index.runs()})
+    return freed
 
 
 def checkpoints(rt: Runtime, run: Run, *, verify: bool = False) -> dict[str, Any]:

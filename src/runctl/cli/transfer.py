@@ -19,7 +19,7 @@ bucket. What is the same is not sent again; what was cut off goes on where it wa
 
 examples:
   runctl transfer data/ gpubox:data
-  runctl transfer latest:checkpoints ./checkpoints --include '*.pt'
+  runctl transfer latest:/mnt/out ./out --include '*.pt'
   runctl transfer i-0abc1234def567890:/mnt/out s3://my-bucket/out
   runctl transfer s3://my-bucket/data ssh://ada@gpubox/data --dry-run
 """

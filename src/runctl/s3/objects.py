@@ -128,11 +128,12 @@ class Objects(S3):
         told: Told = lambda _count: None,
         if_absent: bool = False,
         notes: str = "",
+        whole: bool = True,
     ) -> tuple[int, str]:
         """See ``upload.upload``."""
         from runctl.s3.upload import upload  # noqa: PLC0415
 
-        return upload(self, key, path, told, if_absent=if_absent, notes=notes)
+        return upload(self, key, path, told, if_absent=if_absent, notes=notes, whole=whole)
 
     def delete(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Remove at most 1,000 objects; what is not there is a success. Gives (key, why) of those that stay."""

@@ -42,6 +42,7 @@ def upload(
     *,
     if_absent: bool = False,
     notes: str = "",
+    whole: bool = True,
 ) -> tuple[int, str]:
     """Store the file at ``path`` whole; its size and the SHA-256 of what was stored.
 
@@ -56,6 +57,7 @@ def upload(
         told: called with the number of bytes that have just arrived.
         if_absent: replace nothing.
         notes: a file to note in which upload is under way, one for each ``key`` and ``path``; its folder exists.
+        whole: whether the SHA-256 is wanted; of a file that goes in parts it is a hashing more, and empty without.
 
     Raises:
         Refusal: 412: ``if_absent``, and something was there.
@@ -74,7 +76,8 @@ def upload(
         of = (s3.url, key, *_state(fd), os.fstat(fd).st_ino)
         mark = sha256(repr(of).encode()).hexdigest()
         with Notes(notes, mark) as kept:
-            return size, _Parts(s3, key, fd, size, told=told, condition=condition, notes=kept).go()
+            parts = _Parts(s3, key, fd, size, told=told, condition=condition, notes=kept, whole=whole)
+            return size, parts.go()
     finally:
         os.close(fd)
 
@@ -159,6 +162,7 @@ class _Parts:
         told: Told,
         condition: dict[str, str],
         notes: Notes,
+        whole: bool,
     ) -> None:
         self._s3, self._key, self._fd, self._size, self._told = s3, key, fd, size, told
         self._condition, self._notes = condition, notes
@@ -166,7 +170,7 @@ class _Parts:
         self._before = _state(fd)
         self._crc32s: dict[int, str] = {}
         self._length = max(PART, -(-size // MOST_PARTS))
-        self._whole = sha256()
+        self._whole = sha256() if whole else None
         self._etags: dict[int, str] = {}
         self._upload = ""
 
@@ -185,7 +189,7 @@ class _Parts:
                 self._notes.ended()
             raise
         self._notes.ended()
-        return str(self._whole.hexdigest())
+        return "" if self._whole is None else str(self._whole.hexdigest())
 
     def _continued(self) -> bool:
         """Whether there is an earlier upload of this content to go on with; one of another content is deleted."""
@@ -210,7 +214,8 @@ class _Parts:
         for number, start in enumerate(range(0, self._size, self._length), 1):
             length = min(self._length, self._size - start)
             crc32 = Crc32()
-            digest = _hashed(self._fd, start, length, self._s3.patience, self._whole, crc32).hexdigest()
+            also = (crc32,) if self._whole is None else (crc32, self._whole)
+            digest = _hashed(self._fd, start, length, self._s3.patience, *also).hexdigest()
             self._crc32s[number] = crc32.coded()
             there, etag, its_crc32 = self._there.get(number, (0, "", ""))
             if (there, its_crc32) == (length, crc32.coded()):

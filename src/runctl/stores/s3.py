@@ -120,7 +120,8 @@ class S3Store:
             assert not isinstance(data, bytes)
             told, noted = on_bytes or (lambda _count: None), "" if notes is None else os.fspath(notes)
             try:
-                s3.put_file(key, os.fspath(data), told=told, if_absent=if_absent, notes=noted)
+                path = os.fspath(data)
+                s3.put_file(key, path, told=told, if_absent=if_absent, notes=noted, whole=False)
             except Refusal as refusal:
                 if refusal.status == _PRECONDITION:
                     return False
