@@ -23,7 +23,7 @@ _MOST: Final = 8 << 20  # bytes of content of one pack
 _LEAST: Final = 1 << 18
 _SHARE: Final = 100  # a pack is about one hundredth of what travels: what a killed client has to send again
 _FEW, _MANY = 4, 12  # packs at once
-_MEMORY: Final = 32 << 20  # bytes of content
+_LITTLE: Final = 32 << 20  # bytes of content
 _SAMPLE: Final = 1 << 16  # bytes that are compressed to see whether that pays
 _PAYS: Final = 0.95
 
@@ -59,11 +59,13 @@ def plan(pieces: Iterable[Piece]) -> list[list[list[Piece]]]:
 
 
 def at_once(packs: Sequence[Sequence[Sequence[Piece]]]) -> int:
-    """How many of these packs to make and send at once: many small ones, which are round trips more than bytes, and of
-    large ones no more than memory is meant for.
-    """  # noqa: D205 - one sentence
-    largest = max((sum(piece.size for block in pack for piece in block) for pack in packs), default=1)
-    return max(_FEW, min(_MANY, _MEMORY // max(largest, 1)))
+    """How many of these packs to make and send at once.
+
+    Where all is little, many: they are round trips more than bytes. Else a few fill the line, and no more is in memory, or
+    lost when the client is killed.
+    """
+    little = sum(piece.size for pack in packs for block in pack for piece in block) <= _LITTLE
+    return _MANY if little else _FEW
 
 
 def block(contents: Sequence[bytes], pace: Pace) -> bytes:
