@@ -128,6 +128,20 @@ def test_sync_deletes_only_when_told_and_asked(
     assert not (back / "empty-later").exists()
 
 
+def test_sync_deletes_nothing_behind_a_link(user: World, data: Path, bucket: str) -> None:
+    photos, back = user.root / "photos", user.root / "back"
+    photos.mkdir()
+    (photos / "mine.jpg").write_text("precious")
+    user.runctl("s3", "upload", "data", bucket)
+    user.runctl("s3", "download", bucket, "back")
+    (back / "link").symlink_to(photos)
+    (back / "inner").symlink_to("sub")
+    done = user.runctl("s3", "sync", bucket, "back", "--delete", "--yes", "--json").json()
+    assert done["deleted"] == 0
+    assert (photos / "mine.jpg").read_text() == "precious"
+    assert tree(back) == tree(data)
+
+
 def test_a_dry_run_changes_nothing(user: World, data: Path, bucket: str, cloud: SandboxBox) -> None:
     before = sorted(str(path) for path in user.root.rglob("*"))
     would = user.runctl("s3", "upload", "data", bucket, "--dry-run")

@@ -93,6 +93,17 @@ def test_a_folder_goes_to_a_host_and_comes_back(world: World, host: SshBox, ther
     assert tree(there / "data") == tree(data)
 
 
+def test_nothing_is_deleted_behind_a_link(world: World, host: SshBox, there: Path, data: Path) -> None:
+    transfer(world, "data", "gpubox:data")
+    (there / "photos").mkdir()
+    (there / "photos" / "mine.jpg").write_text("precious")
+    (there / "data" / "link").symlink_to(there / "photos")
+    (there / "data" / "inner").symlink_to("sub")
+    assert transfer(world, "data", "gpubox:data", "--delete", "--yes")["deleted"] == 0
+    assert (there / "photos" / "mine.jpg").read_text() == "precious"
+    assert (there / "data" / ODD).read_text() == "odd"
+
+
 def test_one_file_gets_the_name_one_would_expect(world: World, host: SshBox, there: Path, data: Path) -> None:
     (there / "folder").mkdir()
     for target in ("gpubox:", "gpubox:folder", "gpubox:made/", "gpubox:folder/named"):

@@ -45,7 +45,7 @@ def answer(request: dict[str, Any], source: wire.Input) -> Answer:
     path = os.path.normpath(os.path.join(home, os.path.expanduser(wire.field(request, "path", str))))
     op = wire.field(request, "op", str)
     if op == "list":
-        return Listing(path).as_json()
+        return Listing(path, target=bool(request.get("target"))).as_json()
     if op == "send":
         send(path, wire.field(request, "files", list))
         return None
@@ -69,10 +69,13 @@ def why(error: OSError) -> str:
 
 
 class Listing:
-    """What is at a path: links are followed, what cannot be copied is ``left`` with its reason."""
+    """What is at a path: links are followed, what cannot be copied is ``left`` with its reason.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    A ``target`` is what may be deleted from: there a link to a folder is not entered.
+    """
+
+    def __init__(self, path: str, *, target: bool) -> None:
+        self._path, self._target = path, target
         self.kind = "none"
         self.files: list[tuple[str, int, float]] = []
         self.left: list[tuple[str, str]] = []
@@ -143,7 +146,8 @@ class Listing:
             self.left.append((name, "a link to nothing" if entry.is_symlink() else why(error)))
             return
         if stat.S_ISDIR(state.st_mode):
-            self._enter(entry.path, name + "/", above)
+            if not (self._target and entry.is_symlink()):
+                self._enter(entry.path, name + "/", above)
         elif not stat.S_ISREG(state.st_mode):
             self.left.append((name, "neither a file nor a folder"))
         elif not os.access(entry.path, os.R_OK):
@@ -153,9 +157,14 @@ class Listing:
 
 
 def remove(root: str, names: list[str]) -> dict[str, Any]:
-    """Delete files, and the folders that this leaves empty. What is not there is a success."""
+    """Delete files, and the folders that this leaves empty. What is not there is a success; nothing goes through a link."""
+    real = os.path.realpath(root)
     for name in names:
         path = place_of(root, name)
+        if os.path.realpath(os.path.dirname(path)) != os.path.normpath(
+            os.path.join(real, os.path.dirname(name))
+        ):
+            continue
         try:
             os.unlink(path)
         except FileNotFoundError:

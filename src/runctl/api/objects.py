@@ -158,7 +158,7 @@ class _Maker:
             raise known("objects-ends", verb=DOWNLOAD, way=_WAYS[DOWNLOAD], detail=detail)
         without_unsafe(side)
         mirroring.placeable(side, path)
-        mine_all = files_below(path, self._wanted, self._rt.cancel) if path.is_dir() else Side()
+        mine_all = files_below(path, self._wanted, self._rt.cancel, target=True) if path.is_dir() else Side()
         mirror = self._compared(side, mine_all, mirroring.fetched(path.joinpath, self._rt.cancel))
         how = mirror_run.to_folder(of.store, of.key_of, path.joinpath)
         return Copying(

@@ -111,7 +111,7 @@ class _Maker:
 
     def relay(self, source: str, target: str) -> Copying:
         """Between two machines; this computer counts as one."""
-        of, to = self._source(source), self._files(target)
+        of, to = self._source(source), self._files(target, target=True)
         if of.kind == "file" and (to.kind == "folder" or target.endswith(("/", ":"))):
             to = to.below(of.name, self._rt.cancel)
         elif of.kind == "folder" and to.kind == "file":
@@ -141,7 +141,7 @@ class _Maker:
 
     def load(self, source: str, target: str) -> Copying:
         """From a store to a machine."""
-        of, to = there(self._rt, source, read_only=True), self._files(target)
+        of, to = there(self._rt, source, read_only=True), self._files(target, target=True)
         found = None if of.key.endswith("/") else one(self._rt, of.store, of.key)
         if found:
             if to.kind == "folder" or target.endswith(("/", ":")):
@@ -186,7 +186,7 @@ class _Maker:
         return mirroring.compare(mine, theirs, same, delete=self._delete, cancel=self._rt.cancel)
 
     def _source(self, text: str) -> MachineFiles:
-        found = self._files(text)
+        found = self._files(text, target=False)
         if found.kind == "none":
             detail = (
                 "; ".join(each.why for each in found.everything.left) or "there is no such file or folder"
@@ -196,20 +196,17 @@ class _Maker:
             raise known("objects-none", place=text, detail=detail, look=look)
         return found
 
-    def _files(self, text: str) -> MachineFiles:
+    def _files(self, text: str, *, target: bool) -> MachineFiles:
         place = on_machine(text, self._cwd)
         if place is None:
-            return self._here(self._cwd / Path(text).expanduser())
-        endpoint = reach(self._rt, place.machine).endpoint
-        return MachineFiles.at(
-            self._rt.agent(endpoint, keep=not self._read_only), place.path, self._rt.cancel
-        )
+            return self._here(self._cwd / Path(text).expanduser(), target=target)
+        agent = self._rt.agent(reach(self._rt, place.machine).endpoint, keep=not self._read_only)
+        return MachineFiles.at(agent, place.path, self._rt.cancel, target=target)
 
-    def _here(self, path: Path) -> MachineFiles:
+    def _here(self, path: Path, *, target: bool = True) -> MachineFiles:
         endpoint = reach(self._rt, "local").endpoint
-        return MachineFiles.at(
-            self._rt.agent(endpoint, keep=not self._read_only), os.fspath(path.absolute()), self._rt.cancel
-        )
+        agent = self._rt.agent(endpoint, keep=not self._read_only)
+        return MachineFiles.at(agent, os.fspath(path.absolute()), self._rt.cancel, target=target)
 
 
 def _stored_after(item: Item, there: Item) -> bool:

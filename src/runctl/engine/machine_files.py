@@ -56,9 +56,9 @@ class MachineFiles:
     halves: Mapping[str, tuple[int, str]]  # of what has not arrived whole: bytes, and which content
 
     @classmethod
-    def at(cls, agent: RemoteAgent, path: str, cancel: CancelToken) -> MachineFiles:
-        """Look at ``path``, relative to the home of the user there."""
-        found = agent.call(_COMMAND, {"op": "list", "path": path}, cancel=cancel)
+    def at(cls, agent: RemoteAgent, path: str, cancel: CancelToken, *, target: bool) -> MachineFiles:
+        """Look at ``path``, relative to the home of the user there; as what is copied from, or the ``target``."""
+        found = agent.call(_COMMAND, {"op": "list", "path": path, "target": target}, cancel=cancel)
         items = {name: Item(name, length, modified) for name, length, modified in found["files"]}
         side = Side(items, [Left(name, why) for name, why in found["left"]])
         halves = {name: (length, mark) for name, (length, mark) in found["halves"].items()}
@@ -75,8 +75,8 @@ class MachineFiles:
         return PurePosixPath(self.path).name
 
     def below(self, name: str, cancel: CancelToken) -> MachineFiles:
-        """The same of what is called ``name`` in it."""
-        return self.at(self.agent, f"{self.path}/{name}", cancel)
+        """The same of what is called ``name`` in it, as a target."""
+        return self.at(self.agent, f"{self.path}/{name}", cancel, target=True)
 
     def remove(self, names: Sequence[str], cancel: CancelToken) -> None:
         """Delete files, and folders that become empty. Safe to repeat."""
@@ -169,7 +169,7 @@ class Persistent:
         while True:
             try:
                 if failures:
-                    target = self._target.at(self._target.agent, self._target.path, cancel)
+                    target = self._target.at(self._target.agent, self._target.path, cancel, target=True)
                     before, todo = todo, _rest(mirror, target)
                     if target.halves != halves or len(todo.send) < len(before.send):
                         begun, failures, halves = self._clock.monotonic(), 1, dict(target.halves)
@@ -262,7 +262,7 @@ class WithStore:
         whole = Copied()
         for batch in _batches(mirror.send):
             with TemporaryDirectory(prefix="runctl-") as folder:
-                root = Path(folder) / "files"
+                root = Path(folder) / "files"  # nothing is there yet
                 place = partial(_within, root)
                 asked = replace(mirror, send=batch)
                 inward = side_by_side(to_store(place, self.store, self.keys, Path(folder)))

@@ -76,17 +76,20 @@ class Wanted:
         return self._default
 
 
-def files_below(folder: Path, wanted: Wanted, cancel: CancelToken) -> Side:
-    """The files below ``folder``, by name. Links are followed; what cannot be read is left with its reason."""
-    walk = _Walk(wanted, cancel)
+def files_below(folder: Path, wanted: Wanted, cancel: CancelToken, *, target: bool = False) -> Side:
+    """The files below ``folder``, by name. Links are followed; what cannot be read is left with its reason.
+
+    A ``target`` is what may be deleted from: there a link to a folder is not entered, what it leads to is somebody else's.
+    """
+    walk = _Walk(wanted, cancel, target=target)
     walk.enter(os.fspath(folder), "", above=())
     return Side(dict(sorted(walk.side.items.items())), walk.side.left)
 
 
 class _Walk:
-    def __init__(self, wanted: Wanted, cancel: CancelToken) -> None:
+    def __init__(self, wanted: Wanted, cancel: CancelToken, *, target: bool) -> None:
         self.side = Side()
-        self._wanted, self._cancel = wanted, cancel
+        self._wanted, self._cancel, self._target = wanted, cancel, target
 
     def enter(self, folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> None:
         """Look at one folder and all below; ``above`` are the folders it was reached through."""
@@ -125,7 +128,8 @@ class _Walk:
                 self._leave(name, "a link to nothing" if entry.is_symlink() else _reason(error))
             return
         if stat.S_ISDIR(state.st_mode):
-            self.enter(entry.path, f"{name}/", above)
+            if not (self._target and entry.is_symlink()):
+                self.enter(entry.path, f"{name}/", above)
         elif not self._wanted(name):
             return
         elif not stat.S_ISREG(state.st_mode):

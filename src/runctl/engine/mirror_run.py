@@ -154,9 +154,15 @@ def delete(mirror: Mirror, remove: Callable[[list[str]], Any]) -> int:
 
 
 def remove_files(folder: Path, names: list[str]) -> None:
-    """Delete files below ``folder``, and the folders that this leaves empty. What is not there is a success."""
+    """Delete files below ``folder``, and the folders that this leaves empty. What is not there is a success.
+
+    Nothing is deleted through a link to a folder.
+    """
+    root = folder.resolve()
     for name in names:
         path = folder / name
+        if path.parent.resolve() != root / Path(name).parent:
+            continue
         path.unlink(missing_ok=True)
         for above in path.parents:
             if above == folder:
