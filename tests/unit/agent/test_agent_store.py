@@ -162,6 +162,7 @@ def test_a_download_goes_on_where_the_last_one_stopped(
     bucket: S3Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_download, "STRETCH", 1 << 20)
+    monkeypatch.setattr(s3_download, "BLOCK", 1 << 20)
     data = os.urandom(9 << 20)
     bucket.client().put_object(Bucket="bucket", Key="big", Body=data)
     arrived = 0
