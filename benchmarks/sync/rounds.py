@@ -50,7 +50,7 @@ class Course:
     """One workload on one line."""
 
     project: Path
-    change: Callable[[Path, int], None]
+    change: Callable[[Path, int], Path]
     places: Places
     control: Path
     scratch: Path
@@ -82,9 +82,10 @@ class Course:
             each.mkdir(parents=True)
         try:
             tool.begin(way)
+            changed = self.project
             for phase in PHASES:
                 if phase == PHASES[2]:
-                    self.change(self.project, hash((tool.name, turn)) & 0xFFFFFF)
+                    changed = self.change(self.project, hash((tool.name, turn)) & 0xFFFFFF)
                 if phase == PHASES[0] and self.first_by is not None:
                     tool.sync(replace(way, places=self.first_by[0], control=self.first_by[1]))
                     continue
@@ -92,8 +93,7 @@ class Course:
                 tool.sync(way)
                 samples.add(phase, time.perf_counter() - begun)
             if not tool.name.startswith("the wire"):
-                script = self.project / "train.py"
-                check(way, {"train.py": script.read_bytes()} if script.exists() else {})
+                check(way, {str(changed.relative_to(self.project)): changed.read_bytes()})
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(self.project / ".git", ignore_errors=True)

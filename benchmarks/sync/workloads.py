@@ -100,8 +100,8 @@ def growing(top: Path, *, size: int = 500_000_000) -> None:
     _write(top, "train.py", b"print(1)\n")
 
 
-def edit_script(top: Path, turn: int) -> None:
-    """One line more in one file."""
+def edit_script(top: Path, turn: int) -> Path:
+    """One line more in one file; which."""
     path = next(
         path
         for path in (top / "train.py", *sorted(top.glob("*/*/*.txt")), *sorted(top.glob("*/*/*/*.py")))
@@ -109,16 +109,19 @@ def edit_script(top: Path, turn: int) -> None:
     )
     with path.open("ab") as file:
         file.write(b"# edited %d\n" % turn)
+    return path
 
 
-def append(top: Path, turn: int) -> None:
-    """One hundredth more in the large file."""
-    with (top / "tokens.bin").open("ab") as file:
+def append(top: Path, turn: int) -> Path:
+    """One hundredth more in the large file; which."""
+    path = top / "tokens.bin"
+    with path.open("ab") as file:
         file.write(random.Random(60 + turn).randbytes(5_000_000))
+    return path
 
 
 # name -> (what it is, how it is made, how it is changed)
-WORKLOADS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path, int], None]]] = {
+WORKLOADS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path, int], Path]]] = {
     "typical": ("760 files, 5 MB", typical, edit_script),
     "small": ("20,000 files, 100 MB", small_files, edit_script),
     "many": ("100,000 files, 165 MB", many_files, edit_script),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -263,3 +264,22 @@ def test_cleanup_takes_old_checkpoints_and_nothing_else(user: World, bucket: str
     done = user.runctl("s3", "cleanup", bucket, "--yes")
     assert "deleted 2 checkpoints" in done.err, done.err
     assert set(before) - set(keys(cloud, bucket)) == {"exp/step-1.npz", "exp/step-3.npz"}
+
+
+def test_cleanup_never_takes_data_for_checkpoints(user: World, bucket: str, cloud: SandboxBox) -> None:
+    """Shards of a data set have the format of checkpoints, and numbers in their names."""
+    work = user.root / "work"
+    work.mkdir()
+    for number in range(4):
+        np.savez(work / f"shard-{number:05}.npz", images=np.zeros(3))
+        (work / f"features_{number}.pkl").write_bytes(pickle.dumps([number]))
+        (work / f"part.{number}.npz").write_bytes((work / f"shard-{number:05}.npz").read_bytes())
+    assert user.runctl("s3", "upload", "work", f"{bucket}/data").code == 0
+    found = user.runctl("s3", "cleanup", f"{bucket}/data", "--yes", "--json").json()
+    assert found["deleted"] == []
+    assert {each["why"] for each in found["kept"]} == {"says no step or epoch: it may be data"}
+    assert len(keys(cloud, bucket)) == 12
+    checkpoint(work, "step-1.npz", 1)  # older than the data beside it, and yet the newest checkpoint
+    user.runctl("s3", "upload", "work/step-1.npz", f"{bucket}/data/")
+    found = user.runctl("s3", "cleanup", f"{bucket}/data", "--yes", "--json").json()
+    assert found["deleted"] == []

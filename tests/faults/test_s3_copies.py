@@ -99,6 +99,34 @@ def test_after_a_kill_the_same_command_sends_the_rest(user: World, cloud: Sandbo
     assert not list((user.home / ".local/state/runctl/uploads").iterdir()), cloud.log()[begun:]
 
 
+def test_an_upload_that_nobody_goes_on_with_is_told_and_given_up(
+    user: World, cloud: SandboxBox, bucket: str
+) -> None:
+    blow(cloud, "slow", service="s3", delay=60, action="UploadPart", skip=2)
+    client = started(user, "upload", "data", f"s3://{bucket}/x")
+    until(lambda: parts_of(cloud, bucket) == 2)
+    told = user.runctl("resources")
+    assert "cut off" not in told.err  # it goes on
+    client.kill()
+    client.communicate()
+    blow(cloud, "clear")
+    told = user.runctl("resources")
+    assert f"an upload was cut off: s3://{bucket}/x/large; its parts are billed" in told.err
+    assert f"runctl s3 cleanup s3://{bucket}\n" in told.err
+    elsewhere = user.runctl("s3", "cleanup", f"s3://{bucket}/y", "--yes")
+    assert elsewhere.code == 0, elsewhere.err
+    assert len(uploads(cloud, bucket)) == 1
+    would = user.runctl("s3", "cleanup", f"s3://{bucket}", "--dry-run")
+    assert f"- s3://{bucket}/x/large  an upload that was cut off" in would.out
+    assert len(uploads(cloud, bucket)) == 1
+    done = user.runctl("s3", "cleanup", f"s3://{bucket}", "--yes", "--json").json()
+    assert done["uploads"] == [f"s3://{bucket}/x/large"]
+    assert uploads(cloud, bucket) == []
+    assert "cut off" not in user.runctl("resources").err
+    again = user.runctl("s3", "upload", "data", f"s3://{bucket}/x", "--json")
+    assert again.json()["copied"] == 1
+
+
 def test_after_a_kill_the_same_command_fetches_the_rest(user: World, cloud: SandboxBox, bucket: str) -> None:
     assert user.runctl("s3", "upload", "data", f"s3://{bucket}").code == 0
     blow(cloud, "slow", service="s3", rate=6_000_000, action="GetObject")

@@ -131,13 +131,18 @@ def test_what_cannot_be_copied_is_said_and_the_rest_comes(
     (there / "elsewhere").mkdir()
     (there / "data" / "sub").symlink_to(there / "elsewhere")
     (data / "gone").symlink_to("nowhere")
+    (data / "half.part").write_text("cut off")
+    (data / "half.part.done").write_text("notes")
+    (data / "list.part.done").write_text("somebody's own")
     done = world.runctl("transfer", "data", "gpubox:data")
     assert done.code == 1
     assert "left out  gone: a link to nothing" in done.out
     assert "left out  large: a folder has its name there" in done.out
     assert "a link there leads out of the folder" in done.out
     assert list((there / "elsewhere").iterdir()) == []
-    assert (there / "data" / "run.sh").exists()
+    assert "left out  half.part: half of a transfer that was cut off" in done.out
+    assert {"run.sh", "list.part.done"} <= set(os.listdir(there / "data"))
+    assert "half.part" not in os.listdir(there / "data")
 
 
 @pytest.mark.parametrize(

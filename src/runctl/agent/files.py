@@ -121,11 +121,18 @@ class Listing:
             self.left.append((here, why(error)))
             return
         for name in sorted(entries):
-            whole = name[: -len(NOTES)] if name.endswith(NOTES) else ""
-            if whole:
-                self._half(whole, folder, prefix)
-            elif not (name.endswith(HALF) and name + ".done" in entries):
+            stem = (
+                name[: -len(NOTES)]
+                if name.endswith(NOTES)
+                else name[: -len(HALF)]
+                if name.endswith(HALF)
+                else ""
+            )
+            if not stem or stem + HALF not in entries or stem + NOTES not in entries:
                 self._look(entries[name], prefix + name, (*above, identity))
+            elif name.endswith(HALF):
+                self._half(stem, folder, prefix)
+                self.left.append((prefix + name, "half of a transfer that was cut off"))
 
     def _half(self, name: str, folder: str, prefix: str) -> None:
         """Note what has arrived of a file."""

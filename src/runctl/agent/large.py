@@ -58,8 +58,9 @@ class LargeFile:
         self.lacking = lacking
         for number, piece in enumerate(self._pieces):
             self._there[number] = piece not in lacking
-        self._hashing = threading.Thread(target=self._hash, daemon=True)
-        self._hashing.start()
+        if len(lacking) < len(where):  # of a file that comes whole nothing is there yet to be hashed ahead
+            self._hashing = threading.Thread(target=self._hash, daemon=True)
+            self._hashing.start()
         return self._size - sum(self._length(number) for piece in lacking for number in where[piece])
 
     def _locked(self) -> int:
@@ -143,7 +144,9 @@ class LargeFile:
         os.ftruncate(self._fd, self._size)
         if not all(self._there):  # who sent it counted on what a disk here has not kept
             raise AgentFailure("blob-missing", digest=self._pieces[self._there.index(0)], path=self.digest)
-        if self._hashing is not None:
+        if self._hashing is None:
+            self._hash()
+        else:
             self._hashing.join()
         found = self._hashed.hexdigest()
         if found != self.digest:

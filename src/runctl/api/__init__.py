@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from runctl.api.syncing import would_sync as would_sync
     from runctl.api.training import train as train
     from runctl.api.transferring import plan_transfer as plan_transfer
+    from runctl.api.unfinished import give_up_uploads as give_up_uploads
+    from runctl.api.unfinished import unfinished_uploads as unfinished_uploads
     from runctl.api.watching import cancel as cancel
     from runctl.api.watching import checkpoints as checkpoints
     from runctl.api.watching import follow as follow
@@ -79,6 +81,7 @@ _HOMES = {
     "compare": "comparing",
     "plan_copy": "objects",
     "plan_transfer": "transferring",
+    **dict.fromkeys(("give_up_uploads", "unfinished_uploads"), "unfinished"),
     **dict.fromkeys(("disk_usage", "list_objects"), "object_listing"),
     **dict.fromkeys(("old_checkpoints", "remove_checkpoints"), "checkpoint_cleanup"),
     "resources": "resources",

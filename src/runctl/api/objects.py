@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runctl.api.addresses import alone, is_address, one, there
+from runctl.api.unfinished import uploads_folder
 from runctl.core.catalogue import known
 from runctl.engine import mirror_run, mirroring
 from runctl.engine.mirror_items import Item, Side, Wanted, files_below, objects_below, without_unsafe
@@ -89,7 +90,7 @@ def plan_copy(
     ends = [is_address(source), is_address(target)]
     if ends not in {UPLOAD: [[False, True]], DOWNLOAD: [[True, False]]}.get(verb, [[0, 1], [1, 0], [1, 1]]):
         raise known("objects-ends", verb=verb, way=_WAYS[verb], detail=f"{source} to {target} is another way")
-    make = _Maker(rt, wanted, cwd, delete=delete, everything=everything, read_only=read_only)
+    make = _Maker(Asked(rt, wanted, cwd, delete=delete, everything=everything, read_only=read_only))
     with step("compare", "compare both sides", emit=rt.emit, clock=rt.clock) as doing:
         if not ends[0]:
             made = make.upload(source, target, single=verb == UPLOAD)
@@ -109,92 +110,113 @@ def wanted_by(rules: Sequence[tuple[bool, str]]) -> Wanted:
         raise known("objects-pattern", pattern=str(error)) from error
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a copy beside its two ends; see ``plan_copy``."""
+
+    rt: Runtime
+    wanted: Wanted
+    cwd: Path
+    delete: bool
+    everything: bool
+    read_only: bool
+
+    def compared(self, mine: Side, theirs: Side, same: Same) -> Mirror:
+        """What the copy has to do."""
+        same = mirroring.never if self.everything else same
+        return mirroring.compare(mine, theirs, same, delete=self.delete, cancel=self.rt.cancel)
+
+    def stored(self, to: There) -> Side:
+        """What of a prefix counts."""
+        return objects_below(to.store, to.prefix, self.wanted, self.rt.cancel)
+
+    def remover(self, to: There) -> Callable[[list[str]], object]:
+        """What deletes below a prefix."""
+        return lambda names: to.store.delete([to.key_of(name) for name in names], self.rt.cancel)
+
+    def source(self, of: There) -> Side:
+        """The objects below a prefix that are to be copied. Raises ``objects-none``."""
+        side = self.stored(of)
+        if not side.items and next(iter(of.store.list(of.prefix, cancel=self.rt.cancel)), None) is None:
+            raise known(
+                "objects-none", place=of.text, detail="no object is there, and none below it",
+                look=f"runctl s3 list {of.text.rstrip('/').rpartition('/')[0]}/",
+            )  # fmt: skip
+        return side
+
+
 class _Maker:
     """Makes the plan of one copy."""
 
-    def __init__(
-        self, rt: Runtime, wanted: Wanted, cwd: Path, *, delete: bool, everything: bool, read_only: bool
-    ) -> None:
-        self._rt, self._wanted, self._cwd = rt, wanted, cwd
-        self._delete, self._everything, self._read_only = delete, everything, read_only
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
 
     def upload(self, source: str, target: str, *, single: bool) -> Copying:
-        path, to = self._path(source), there(self._rt, target, read_only=self._read_only)
-        notes = self._rt.state_dir / "uploads"
+        path, to = self._path(source), there(self._asked.rt, target, read_only=self._asked.read_only)
+        notes = uploads_folder(self._asked.rt)
         if single and path.is_file():
             key = to.key if to.key and not to.key.endswith("/") else f"{to.prefix}{path.name}"
             state = path.stat()
             side = Side({path.name: Item(path.name, state.st_size, state.st_mtime)})
-            theirs = alone(one(self._rt, to.store, key, name=path.name))
-            same = mirroring.up_to_date(lambda _name: path, self._rt.cancel)
+            theirs = alone(one(self._asked.rt, to.store, key, name=path.name))
+            same = mirroring.up_to_date(lambda _name: path, self._asked.rt.cancel)
             how = mirror_run.to_store(lambda _name: path, to.store, lambda _name: key, notes)
             return Copying(
-                source, f"{to.store.url}/{key}", self._compared(side, theirs, same), side_by_side(how)
+                source, f"{to.store.url}/{key}", self._asked.compared(side, theirs, same), side_by_side(how)
             )
         if not path.is_dir():
             detail = "there is no such file or folder" if single else "a folder has to be there"
             raise known("objects-none", place=source, detail=detail, look=f"ls -l {source}")
-        side = files_below(path, self._wanted, self._rt.cancel)
+        side = files_below(path, self._asked.wanted, self._asked.rt.cancel)
         mirroring.storable(side, to.prefix)
-        same = mirroring.up_to_date(path.joinpath, self._rt.cancel)
+        same = mirroring.up_to_date(path.joinpath, self._asked.rt.cancel)
         how = mirror_run.to_store(path.joinpath, to.store, to.key_of, notes)
         return Copying(
-            source, target, self._compared(side, self._stored(to), same), side_by_side(how), self._remover(to)
+            source,
+            target,
+            self._asked.compared(side, self._asked.stored(to), same),
+            side_by_side(how),
+            self._asked.remover(to),
         )
 
     def download(self, source: str, target: str, *, single: bool) -> Copying:
-        of, path = there(self._rt, source, read_only=True), self._path(target)
+        of, path = there(self._asked.rt, source, read_only=True), self._path(target)
         name = of.key.rpartition("/")[2]
-        found = one(self._rt, of.store, of.key, name=name) if single and name else None
+        found = one(self._asked.rt, of.store, of.key, name=name) if single and name else None
         if found:
             into = path / name if path.is_dir() or target.endswith("/") else path
-            same = mirroring.fetched(lambda _name: into, self._rt.cancel)
+            same = mirroring.fetched(lambda _name: into, self._asked.rt.cancel)
             how = mirror_run.to_folder(of.store, lambda _name: of.key, lambda _name: into)
-            mirror = self._compared(alone(found), alone(_local(into, name)), same)
+            mirror = self._asked.compared(alone(found), alone(_local(into, name)), same)
             return Copying(source, str(into), mirror, side_by_side(how))
-        side = self._source(of)
+        side = self._asked.source(of)
         if path.is_file():
             detail = f"{target} is a file, and {len(side.items):,} objects need a folder"
             raise known("objects-ends", verb=DOWNLOAD, way=_WAYS[DOWNLOAD], detail=detail)
         without_unsafe(side)
         mirroring.placeable(side, path)
-        mine_all = files_below(path, self._wanted, self._rt.cancel, target=True) if path.is_dir() else Side()
-        mirror = self._compared(side, mine_all, mirroring.fetched(path.joinpath, self._rt.cancel))
+        mine_all = (
+            files_below(path, self._asked.wanted, self._asked.rt.cancel, target=True)
+            if path.is_dir()
+            else Side()
+        )
+        mirror = self._asked.compared(side, mine_all, mirroring.fetched(path.joinpath, self._asked.rt.cancel))
         how = mirror_run.to_folder(of.store, of.key_of, path.joinpath)
         return Copying(
             source, target, mirror, side_by_side(how), lambda names: mirror_run.remove_files(path, names)
         )
 
     def carry(self, source: str, target: str) -> Copying:
-        of = there(self._rt, source, read_only=True)
-        to = there(self._rt, target, read_only=self._read_only)
-        side = self._source(of)
+        of = there(self._asked.rt, source, read_only=True)
+        to = there(self._asked.rt, target, read_only=self._asked.read_only)
+        side = self._asked.source(of)
         mirroring.storable(side, to.prefix)
         how = mirror_run.to_other_store(of.store, of.key_of, to.store, to.key_of)
-        mirror = self._compared(side, self._stored(to), mirroring.by_etag)
-        return Copying(source, target, mirror, side_by_side(how), self._remover(to))
-
-    def _compared(self, mine: Side, theirs: Side, same: Same) -> Mirror:
-        same = mirroring.never if self._everything else same
-        return mirroring.compare(mine, theirs, same, delete=self._delete, cancel=self._rt.cancel)
-
-    def _remover(self, to: There) -> Callable[[list[str]], object]:
-        return lambda names: to.store.delete([to.key_of(name) for name in names], self._rt.cancel)
+        mirror = self._asked.compared(side, self._asked.stored(to), mirroring.by_etag)
+        return Copying(source, target, mirror, side_by_side(how), self._asked.remover(to))
 
     def _path(self, text: str) -> Path:
-        return self._cwd / Path(text).expanduser()
-
-    def _stored(self, to: There) -> Side:
-        return objects_below(to.store, to.prefix, self._wanted, self._rt.cancel)
-
-    def _source(self, of: There) -> Side:
-        side = objects_below(of.store, of.prefix, self._wanted, self._rt.cancel)
-        if not side.items and next(iter(of.store.list(of.prefix, cancel=self._rt.cancel)), None) is None:
-            raise known(
-                "objects-none", place=of.text, detail="no object is there, and none below it",
-                look=f"runctl s3 list {of.text.rstrip('/').rpartition('/')[0]}/",
-            )  # fmt: skip
-        return side
+        return self._asked.cwd / Path(text).expanduser()
 
 
 def _local(path: Path, name: str) -> Item | None:

@@ -355,7 +355,7 @@ def remove(rt: Runtime, run: Run) -> int:
         freed = rt.agent(run.endpoint).call("remove", {"run": run.id}, cancel=rt.cancel)["bytes"]
     with rt.index() as index:
         freed += index.delete(run.id)
-        kept_trees.forget_all_but(rt.state_dir, {each["code"] for each in index.runs()})
+        kept_trees.forget_all_but(rt.state_dir, index.codes())
     return freed
 
 

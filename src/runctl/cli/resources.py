@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runctl.views.text import safe
+
 if TYPE_CHECKING:
     import argparse
     from datetime import datetime
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Asks each provider for the machines that carry runctl's tag, whoever started them, and adds what this computer's ledger
-says may still be owed. What stands here and belongs to no run that goes on is given back by `runctl clean`.
+says may still be owed. What stands here and belongs to no run that goes on is given back by `runctl clean`. Uploads of this
+computer that were cut off are told, too: a bucket bills their parts.
 """
 
 
@@ -30,6 +33,9 @@ def run(args: argparse.Namespace, session: Session) -> int:
 
     with install_signals(session.cancel, say=session.say):
         found = api.resources(session.runtime)
+    for each in api.unfinished_uploads(session.runtime):
+        session.say(f"an upload was cut off: {safe(each.address)}; its parts are billed")
+        session.say(f"  go on with the same command, or: runctl s3 cleanup {safe(each.url)}")
     if session.options.json:
         now = session.runtime.clock.now()
         session.out_json([each.to_json(now) for each in found])

@@ -22,7 +22,7 @@ _TEXTS: Final = {
     "sync": "make a prefix have what a folder has, or the other way round, or two prefixes",
     "list": "list what begins with an address, a level at a time",
     "du": "tell how much lies below an address, the largest first",
-    "cleanup": "remove old checkpoints; the best, the last and those something names stay",
+    "cleanup": "remove old checkpoints, but for the best, the last and those something names, and cut-off uploads",
 }
 EPILOG = """\
 An address is s3://BUCKET/PREFIX, or file:///FOLDER for a store in a folder. What is the same on both sides is not sent
@@ -134,27 +134,31 @@ def _cleanup(args: argparse.Namespace, session: Session) -> int:
     from runctl import api  # noqa: PLC0415 - as above
 
     found = api.old_checkpoints(session.runtime, args.address, keep=args.keep, older_than=args.older_than)
+    uploads = api.unfinished_uploads(session.runtime, args.address)
     gone = [each for each in found if not each.stays]
     words = f"{count(len(gone), 'checkpoints')}, {size(sum(each.size for each in gone))}"
+    words += f", and {count(len(uploads), 'cut-off uploads')}" if uploads else ""
     if not session.options.json:
         lines = [f"= {safe(each.path)}  {size(each.size)}  {each.stays}" for each in found if each.stays]
         lines += [f"- {safe(each.path)}  {size(each.size)}" for each in gone]
+        lines += [f"- {safe(each.address)}  an upload that was cut off" for each in uploads]
         (session.out if args.dry_run else session.say)("\n".join(lines or ["no checkpoint is there"]))
-    if gone and not args.dry_run:
+    if (gone or uploads) and not args.dry_run:
         if not session.confirm(f"Delete {words}, in {args.address}?"):
             session.say("nothing was deleted")
             return 1
         api.remove_checkpoints(session.runtime, args.address, found)
+        api.give_up_uploads(session.runtime, uploads)
         session.say(f"deleted {words}")
     if session.options.json:
+        kept = [{"path": each.path, "bytes": each.size, "why": each.stays} for each in found if each.stays]
         session.out_json(
             {
                 "address": args.address,
                 "dry_run": args.dry_run,
                 "deleted": [{"path": each.path, "bytes": each.size, "step": each.step} for each in gone],
-                "kept": [
-                    {"path": each.path, "bytes": each.size, "why": each.stays} for each in found if each.stays
-                ],
+                "uploads": [each.address for each in uploads],
+                "kept": kept,
             }
         )
     return 0

@@ -284,6 +284,9 @@ class Store(Protocol):
                 whose sending was cut off is noted in it, and the next call sends the rest.
         """
 
+    def give_up(self, key: str, notes: Path, cancel: CancelToken) -> None:
+        """Delete what is there of a ``put`` that was cut off, as its ``notes`` say, and them. Safe to repeat."""
+
     def get(self, key: str, *, start: int = 0, length: int | None = None, cancel: CancelToken) -> bytes:
         """Bytes ``[start, start+length)`` of an object, fewer at its end. Raises ``store-missing``."""
 

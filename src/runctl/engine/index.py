@@ -150,6 +150,17 @@ class Index:
 
         return self._file.do(work)
 
+    def codes(self) -> set[str]:
+        """The digest of every code tree that a run had."""
+
+        def work(db: sqlite3.Connection) -> set[str]:
+            db = self._file.complete(db)
+            return {
+                code for (code,) in db.execute("SELECT DISTINCT json_extract(record, '$.code') FROM runs")
+            }
+
+        return self._file.do(work)
+
     def count(self, *, project: str | None = None, state: str | None = None) -> int:
         """How many runs ``runs`` would give without a limit."""
         where, values = _conditions(project=project, state=state)

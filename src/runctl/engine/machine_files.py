@@ -170,7 +170,7 @@ class Persistent:
             try:
                 if failures:
                     target = self._target.at(self._target.agent, self._target.path, cancel, target=True)
-                    before, todo = todo, _rest(mirror, target)
+                    before, todo = todo, _rest(mirror, self._target, target)
                     if target.halves != halves or len(todo.send) < len(before.send):
                         begun, failures, halves = self._clock.monotonic(), 1, dict(target.halves)
                 copied = relay(self._source, target, todo, doing, cancel)
@@ -191,15 +191,15 @@ class Persistent:
             return copied
 
 
-def _rest(mirror: Mirror, target: MachineFiles) -> Mirror:
-    """What of it the target does not have yet."""
-    there = target.everything.items
-    missing = (
-        item
-        for item in mirror.send
-        if (found := there.get(item.name)) is None or found.size != item.size or not same_time(item, found)
-    )
+def _rest(mirror: Mirror, before: MachineFiles, now: MachineFiles) -> Mirror:
+    """What of it has not come yet: what was the same ``before`` was asked for all the same, and is not seen to come."""
+    missing = (item for item in mirror.send if _has(before, item) or not _has(now, item))
     return replace(mirror, send=tuple(missing))
+
+
+def _has(machine: MachineFiles, item: Item) -> bool:
+    found = machine.everything.items.get(item.name)
+    return found is not None and found.size == item.size and same_time(item, found)
 
 
 def same_time(item: Item, there: Item) -> bool:

@@ -141,8 +141,9 @@ class _Walk:
 
 
 def _is_half(name: str, beside: Container[str]) -> bool:
-    """Whether it belongs to a download that was cut off: it has notes that say so."""
-    return any(name.endswith(end) and f"{name.removesuffix(end)}.part.done" in beside for end in _PARTS)
+    """Whether it belongs to a download that was cut off: what came and the notes about it are both there."""
+    stems = (name.removesuffix(end) for end in _PARTS if name.endswith(end))
+    return any(f"{stem}.part" in beside and f"{stem}.part.done" in beside for stem in stems)
 
 
 def _reason(error: OSError) -> str:

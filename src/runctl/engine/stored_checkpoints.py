@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _BEST: Final = re.compile(r"(?:^|[^a-z])best(?:[^a-z]|$)", re.IGNORECASE)
 _LAST: Final = re.compile(r"(?:^|[^a-z])(?:last|latest|final)(?:[^a-z]|$)", re.IGNORECASE)
+# A word for what a number counts, or for what the file is: a shard of a data set has neither, and the same format.
+_TRAINING: Final = re.compile(
+    r"(?:^|[^a-z])(?:global_?step|steps?|iter(?:ation)?s?|epochs?|ep|updates?|ckpt|chkpt|checkpoints?)(?![a-z])",
+    re.IGNORECASE,
+)
 _POINTER_BYTES: Final = 1 << 20  # a larger object is no text that names a checkpoint
 _TEXT: Final = re.compile(r"^[^.]+$|\.(?:txt|json|ya?ml|toml|md|link)$", re.IGNORECASE)
 _WORD: Final = re.compile(r"""[^\s"',:;\[\]{}()=]+""")
@@ -77,7 +82,8 @@ def judge(
         folders.setdefault(each.path.rpartition("/")[0], []).append(each)
     judged = []
     for _, group in sorted(folders.items()):
-        newest = {each.path for each in newest_first(group)[:keep]}
+        sure = [each for each in group if _says_where_it_stood(each)]
+        newest = {each.path for each in newest_first(sure)[:keep]}
         for each in newest_first(group):
             stays = _reason(each, newest, named, older_than=older_than, now=now)
             keys = tuple(prefix + path for path in each.files)
@@ -89,17 +95,21 @@ def _reason(
     one: Checkpoint, newest: Iterable[str], named: Mapping[str, str], *, older_than: float | None, now: float
 ) -> str:
     name = one.path.rpartition("/")[2]
-    if one.path in newest:
-        return "among the newest"
-    if _BEST.search(name):
-        return "called best"
-    if _LAST.search(name):
-        return "called last"
-    if one.path in named:
-        return f"named by {named[one.path]}"
-    if older_than is not None and now - one.modified <= older_than:
-        return "not old enough"
-    return ""
+    reasons = (
+        ("says no step or epoch: it may be data", not _says_where_it_stood(one)),
+        ("among the newest", one.path in newest),
+        ("called best", _BEST.search(name)),
+        ("called last", _LAST.search(name)),
+        (f"named by {named.get(one.path)}", one.path in named),
+        ("not old enough", older_than is not None and now - one.modified <= older_than),
+    )
+    return next((reason for reason, holds in reasons if holds), "")
+
+
+def _says_where_it_stood(one: Checkpoint) -> bool:
+    """Whether it is a checkpoint by more than its format, which arrays and pickles of any kind have, too."""
+    stated = one.contents.step is not None or one.contents.epoch is not None
+    return stated or _TRAINING.search("/".join(one.path.split("/")[-2:])) is not None
 
 
 def _named(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _KIND: Final = "synced 1"
 _KEPT: Final = 8  # trees of one project: as many machines may be at different ones
+_MACHINES: Final = 64  # of which it is known what they had last
 
 Told = tuple[list[dict[str, Any]], dict[str, list[str]]]  # entries, and the pieces of large files
 
@@ -43,9 +44,7 @@ class SyncedTrees:
         with contextlib.suppress(OSError):
             values = ([dict(entry) for entry in entries], {name: list(recipes[name]) for name in recipes})
             sealed.write(self._folder / digest, _KIND, values)
-            files = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime)
-            for file in files[:-_KEPT]:
-                os.unlink(file)
+            _keep_newest(self._folder, _KEPT)
 
     def last(self, machine: str) -> str:
         """The tree that ``machine`` had when we last heard of it; empty when that is not known."""
@@ -63,6 +62,7 @@ class SyncedTrees:
             part = self._noted(machine).with_suffix(f".{os.getpid()}")
             part.write_text(digest, "ascii")
             part.replace(self._noted(machine))
+            _keep_newest(self._machines, _MACHINES)
 
     def _noted(self, machine: str) -> Path:
         return self._machines / sha256(machine.encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -71,3 +71,10 @@ class SyncedTrees:
         """Know nothing of a tree: the machine turned out to lack something of it."""
         with contextlib.suppress(OSError):
             (self._folder / digest).unlink(missing_ok=True)
+
+
+def _keep_newest(folder: Path, most: int) -> None:
+    """Delete the oldest files but ``most``. Raises ``OSError``."""
+    files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)
+    for file in files[:-most]:
+        os.unlink(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 
 from runctl.s3.failure import KnownFailure
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 class Notes:
     """The file that says which upload is under way; one process at a time has it.
 
-    It holds two lines: ``mark``, which stands for the content and its key, and the id of the upload. To be used as
-    a context manager. Whoever finds it in use gets one that notes nothing.
+    It holds ``mark``, which stands for the content, where it goes, and the id of the upload. To be used as a context
+    manager. Whoever finds it in use gets one that notes nothing.
     """
 
-    def __init__(self, path: str, mark: str) -> None:
+    def __init__(self, path: str, mark: str, *, url: str, key: str) -> None:
         self._path, self._mark = path, mark
+        self._url, self._key = url, key
         self._fd: int | None = None
 
     def __enter__(self) -> Notes:  # noqa: PYI034 - Self is newer than Python 3.8
@@ -58,19 +60,66 @@ class Notes:
         """The id of the upload that was noted last, empty without one, and whether it is of the same content."""
         if self._fd is None:
             return "", False
-        lines = os.pread(self._fd, 1 << 16, 0).decode("utf-8", "surrogateescape").split("\n")
-        return (lines[1], lines[0] == self._mark) if len(lines) == 3 else ("", False)
+        found = _understood(os.pread(self._fd, 1 << 16, 0)) or {}
+        return found.get("upload", ""), found.get("mark") == self._mark
 
     def begun(self, upload: str) -> None:
         """Note that ``upload`` is under way."""
         if self._fd is not None:
+            told = {"mark": self._mark, "upload": upload, "url": self._url, "key": self._key}
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, ("%s\n%s\n" % (self._mark, upload)).encode("utf-8", "surrogateescape"), 0)
+            os.pwrite(self._fd, json.dumps(told).encode(), 0)
 
     def ended(self) -> None:
         """Nothing is under way any more."""
         if self._fd is not None:
             os.unlink(self._path)
+
+
+def _understood(data: bytes) -> dict[str, str] | None:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return None
+    wanted = ("mark", "upload", "url", "key")
+    return (
+        found if isinstance(found, dict) and all(isinstance(found.get(key), str) for key in wanted) else None
+    )
+
+
+def noted(path: str) -> tuple[str, str] | None:
+    """To which ``url`` and ``key`` the upload went that ``path`` notes; None where that says nothing, or it goes on now.
+
+    Reads only. Raises ``OSError`` when there are no such notes.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        found = _understood(os.pread(fd, 1 << 16, 0))
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(fd)
+    return None if found is None else (found["url"], found["key"])
+
+
+def give_up(s3: Objects, key: str, path: str) -> None:
+    """Delete the parts of an upload that was cut off, and the notes. Safe to repeat; one that goes on now is left alone."""
+    with Notes(path, "", url=s3.url, key=key) as notes:
+        upload, _ = notes.upload()
+        if upload:
+            s3.patience.persist(lambda: abort(s3, key, upload))
+        notes.ended()
+
+
+def abort(s3: Objects, key: str, upload: str) -> None:
+    """Delete the parts of an upload; one that is gone is a success. Raises what S3 refuses."""
+    try:
+        with s3.send("DELETE", key, [("uploadId", upload)]):
+            pass
+    except KnownFailure as error:
+        if error.code != "store-missing":
+            raise
 
 
 def parts(s3: Objects, key: str, upload: str) -> dict[int, Part] | None:

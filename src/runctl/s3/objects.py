@@ -135,6 +135,12 @@ class Objects(S3):
 
         return upload(self, key, path, told, if_absent=if_absent, notes=notes, whole=whole)
 
+    def give_up(self, key: str, notes: str) -> None:
+        """See ``continuing.give_up``."""
+        from runctl.s3.continuing import give_up  # noqa: PLC0415
+
+        give_up(self, key, notes)
+
     def delete(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Remove at most 1,000 objects; what is not there is a success. Gives (key, why) of those that stay."""
         from xml.etree.ElementTree import Element, SubElement, fromstring, tostring  # noqa: PLC0415 - rarely

@@ -6,7 +6,7 @@ import os
 from hashlib import sha256
 
 from runctl.s3.checksum import Crc32
-from runctl.s3.continuing import Notes, parts
+from runctl.s3.continuing import Notes, abort, parts
 from runctl.s3.crew import together
 from runctl.s3.failure import KnownFailure
 from runctl.s3.patience import Passing, Patience, Stopped
@@ -75,7 +75,7 @@ def upload(
             )
         of = (s3.url, key, *_state(fd), os.fstat(fd).st_ino)
         mark = sha256(repr(of).encode()).hexdigest()
-        with Notes(notes, mark) as kept:
+        with Notes(notes, mark, url=s3.url, key=key) as kept:
             parts = _Parts(s3, key, fd, size, told=told, condition=condition, notes=kept, whole=whole)
             return size, parts.go()
     finally:
@@ -278,8 +278,7 @@ class _Parts:
 
     def _abort(self) -> None:
         try:
-            with self._s3.send("DELETE", self._key, [("uploadId", self._upload)]):
-                pass
+            abort(self._s3, self._key, self._upload)
         except (KnownFailure, Refusal, Stopped):
             pass  # the bucket's own rule for uploads that were given up deletes the parts
 

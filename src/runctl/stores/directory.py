@@ -112,6 +112,10 @@ class DirectoryStore:
                 if time.time() - part.stat().st_mtime > _STALE_SECONDS:
                     part.unlink()
 
+    def give_up(self, key: str, notes: Path, cancel: CancelToken) -> None:  # noqa: ARG002 - nothing of it has a name
+        """Forget it: what was written in part is swept by itself."""
+        notes.unlink(missing_ok=True)
+
     def get(self, key: str, *, start: int = 0, length: int | None = None, cancel: CancelToken) -> bytes:
         """Bytes ``[start, start+length)`` of an object, fewer at its end.
 

@@ -53,9 +53,11 @@ def _alone(path: Path | None) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        yield True
-        with contextlib.suppress(OSError):
-            path.unlink()
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
     finally:
         os.close(file)
 
@@ -133,6 +135,11 @@ class S3Store:
             return True
 
         return self._do("s3:PutObject", put_bytes if isinstance(data, bytes) else put_file, cancel)
+
+    def give_up(self, key: str, notes: Path, cancel: CancelToken) -> None:
+        """Delete the parts of an upload that was cut off, and its notes. Safe to repeat; one that goes on is left alone."""
+        self._check_writable(key)
+        self._do("s3:AbortMultipartUpload", lambda s3: s3.give_up(key, os.fspath(notes)), cancel)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None, cancel: CancelToken) -> bytes:
         """Bytes ``[start, start+length)`` of an object, fewer at its end.

@@ -104,9 +104,10 @@ def test_what_lies_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "half.part").write_text("cut")
     (tmp_path / "half.part.done").write_text("notes")
     (tmp_path / "song.part").write_text("somebody's own")
+    (tmp_path / "list.part.done").write_text("and this")
     found = files_below(tmp_path, Wanted(), CancelToken())
     assert {name: item.size for name, item in found.items.items()} == {
-        "linked": 1, "song.part": 14, "sub/a": 1, "sub/odd\n'\" name": 2,
+        "linked": 1, "list.part.done": 8, "song.part": 14, "sub/a": 1, "sub/odd\n'\" name": 2,
     }  # fmt: skip
     assert sorted(each.name for each in found.left) == [
         "half.part", "half.part.done", "nowhere", "pipe", "sub/loop", "\udcff",

@@ -26,6 +26,7 @@ from runctl.core import ssm_frames
 from runctl.core.cancel import CancelToken
 from runctl.core.errors import RunctlError
 from runctl.core.model import Endpoint
+from runctl.core.ssm_frames import Frame
 from runctl.sandbox.ssm import documents
 from runctl.testing.surroundings import surroundings
 from runctl.transports.ssm import link, programs
@@ -193,20 +194,20 @@ def test_it_becomes_root_where_that_is_possible(tmp_path: Path) -> None:
 
 
 def test_no_word_of_a_command_stands_in_a_parameter(box: SsmBox, transport: SsmTransport) -> None:
-    sent: list[bytes] = []
+    sent: list[Frame] = []
     box.ssm.agents.tell = _watched(box.ssm.agents.tell, sent)
     try:
         transport.exec(["echo", "open-word"], stdin=[b"hidden-input"], cancel=CancelToken())
     finally:
         del box.ssm.agents.tell
-    starts = [each for each in sent if b"aws.ssm.startSession" in each]
+    starts = [each for each in sent if each.type == "interactive_shell"]
     assert len(starts) == 2, "two sessions; what else is told may be the end of an earlier test's"
-    assert not [each for each in sent if b"open-word" in each or b"hidden-input" in each]
+    assert not [each for each in sent if b"open-word" in each.payload or b"hidden-input" in each.payload]
 
 
-def _watched(tell: Any, sent: list[bytes]) -> Any:
+def _watched(tell: Any, sent: list[Frame]) -> Any:
     def watch(target: str, frame: Any) -> Any:
-        sent.append(frame.payload)
+        sent.append(frame)
         return tell(target, frame)
 
     return watch

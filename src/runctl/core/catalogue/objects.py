@@ -19,7 +19,11 @@ ENTRIES = {
         errors.UsageError,
         what="{verb} copies {way}",
         why="{detail}",
-        fix=("  runctl s3 upload PATH s3://BUCKET/PREFIX", "  runctl s3 download s3://BUCKET/PREFIX PATH"),
+        fix=(
+            "  runctl s3 upload PATH s3://BUCKET/PREFIX",
+            "  runctl s3 download s3://BUCKET/PREFIX PATH",
+            "  runctl transfer PATH MACHINE:PATH",
+        ),
         explain=(
             "`upload` goes from this computer to a bucket, `download` from a bucket to this computer, `sync` between "
             "a folder and a bucket, or two buckets. An address begins with s3:// (or file:// for a store in a "
