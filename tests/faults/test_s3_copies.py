@@ -112,11 +112,12 @@ def test_an_upload_that_nobody_goes_on_with_is_told_and_given_up(
     blow(cloud, "clear")
     told = user.runctl("resources")
     assert f"an upload was cut off: s3://{bucket}/x/large; its parts are billed" in told.err
-    assert f"runctl s3 cleanup s3://{bucket}\n" in told.err
-    elsewhere = user.runctl("s3", "cleanup", f"s3://{bucket}/y", "--yes")
-    assert elsewhere.code == 0, elsewhere.err
-    assert len(uploads(cloud, bucket)) == 1
-    would = user.runctl("s3", "cleanup", f"s3://{bucket}", "--dry-run")
+    assert f"runctl s3 cleanup s3://{bucket}/x/large\n" in told.err
+    for place in ("y", "x/lar"):  # the name of a neighbour may begin like it
+        elsewhere = user.runctl("s3", "cleanup", f"s3://{bucket}/{place}", "--yes")
+        assert elsewhere.code == 0, elsewhere.err
+        assert len(uploads(cloud, bucket)) == 1
+    would = user.runctl("s3", "cleanup", f"s3://{bucket}/x/large", "--dry-run")
     assert f"- s3://{bucket}/x/large  an upload that was cut off" in would.out
     assert len(uploads(cloud, bucket)) == 1
     done = user.runctl("s3", "cleanup", f"s3://{bucket}", "--yes", "--json").json()

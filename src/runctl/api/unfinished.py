@@ -33,7 +33,7 @@ def uploads_folder(rt: Runtime) -> Path:
 
 
 def unfinished_uploads(rt: Runtime, below: str = "") -> list[Unfinished]:
-    """Those whose address begins with ``below``, the oldest first. Reads only; what goes on now is not among them."""
+    """Those at ``below`` or in it as in a folder, the oldest first. Reads only; what goes on now is not among them."""
     found = []
     folder = uploads_folder(rt)
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -43,7 +43,9 @@ def unfinished_uploads(rt: Runtime, below: str = "") -> list[Unfinished]:
             continue  # it has just ended
         if to is not None:
             found.append(Unfinished(*to, since, path))
-    return sorted((each for each in found if each.address.startswith(below)), key=lambda each: each.since)
+    top = below.rstrip("/")
+    inside = (each for each in found if not top or each.address == top or each.address.startswith(top + "/"))
+    return sorted(inside, key=lambda each: each.since)
 
 
 def give_up_uploads(rt: Runtime, uploads: Iterable[Unfinished]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from runctl.views.text import safe
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         found = api.resources(session.runtime)
     for each in api.unfinished_uploads(session.runtime):
         session.say(f"an upload was cut off: {safe(each.address)}; its parts are billed")
-        session.say(f"  go on with the same command, or: runctl s3 cleanup {safe(each.url)}")
+        session.say(f"  go on with the same command, or: runctl s3 cleanup {safe(shlex.quote(each.address))}")
     if session.options.json:
         now = session.runtime.clock.now()
         session.out_json([each.to_json(now) for each in found])
