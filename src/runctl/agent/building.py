@@ -12,7 +12,7 @@ from runctl.agent.worktree_manifest import Manifest, place_of, row_of, says
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from runctl.agent.home import Home
@@ -24,18 +24,25 @@ if TYPE_CHECKING:
 class Building:
     """Work on the tree at ``place``, which nobody else sees. ``kept`` is what it holds; None: it is an empty folder.
 
+    ``changed`` are the paths of it that are not what ``kept`` says any more.
     ``rows`` is what its manifest will say, ``written`` how many files were made. ``aside`` takes a folder with
     something of somebody else's in it out of the way.
     """
 
     def __init__(
-        self, place: str, kept: Manifest | None, *, home: Home, aside: Callable[[bytes], None]
+        self,
+        place: str,
+        kept: Manifest | None,
+        changed: Iterable[str] = (),
+        *,
+        home: Home,
+        aside: Callable[[bytes], None],
     ) -> None:
         self._place = place
         self._home = home
         self._aside = aside
         self._before = {} if kept is None else dict(kept.rows)
-        for path in set() if kept is None else kept.changed(place):
+        for path in changed:
             self._before[path] = ("?", "", 0, 0, 0)  # something else is there: it goes
         self._folders = set() if kept is None else kept.folders()
         self._other: Manifest | None = None

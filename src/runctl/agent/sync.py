@@ -52,6 +52,7 @@ def sync(request: dict[str, Any], source: wire.Input, *, home: Home) -> dict[str
         has = worktree.has()
         zstd, empty = decompressor() is not None, blobs.nothing_is_here(home)
         wire.reply({"has": has, "path": worktree.current, "zstd": zstd, "empty": empty})
+        worktree.look_ahead()
         talk = _Conversation(source, request.get("store"), worktree, home, has)
         try:
             return talk.go()

@@ -11,11 +11,13 @@ is found by that, and put right by the next version. While a tree is worked on i
 from __future__ import annotations
 
 import os
+import threading
 
 from runctl.agent import tree
 from runctl.agent.building import Building
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import make_folder, remove_tree
+from runctl.agent.spare import MANY, Spare
 from runctl.agent.worktree_manifest import Manifest
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
@@ -38,6 +40,10 @@ class Worktree:
         self.path = os.path.join(home.projects, key)
         self.current = os.path.join(self.path, "current")
         self.lock = os.path.join(self.path, "lock")
+        self._spare = Spare(self.path, home=home)
+        self._read: dict[str, tuple[tuple[int, int], Manifest]] = {}  # by file, with its state then
+        self._looking: threading.Thread | None = None
+        self._changed: dict[Manifest, set[str]] = {}
 
     def has(self) -> str:
         """The digest of the tree that is there and intact; empty when there is none, or somebody changed it."""
@@ -46,6 +52,20 @@ class Worktree:
         if manifest is None or manifest.changed(self._place(name)):
             return ""
         return manifest.tree
+
+    def look_ahead(self) -> None:
+        """Look at what the next version will be made out of, in a thread of its own, while nobody waits for it."""
+        self._looking = threading.Thread(target=self._look, daemon=True)
+        self._looking.start()
+
+    def _look(self) -> None:
+        other = _other(self._name())
+        for place, file in ((self._place(other), self._file(other)), (self._spare.place, self._spare.file)):
+            manifest = self._manifest_in(file)
+            if manifest is not None:
+                self._changed[manifest] = manifest.changed(place)
+                manifest.folders()
+                return
 
     def entries(self) -> list[Entry]:
         """What the current tree was made of."""
@@ -69,9 +89,15 @@ class Worktree:
         found = tree.digest_of(entries)
         if found != digest:
             raise AgentFailure("tree-digest", expected=digest, found=found)
+        if self._looking is not None:
+            self._looking.join()
         old = self._name()
         new = _other(old)
-        building = Building(self._place(new), self._reusable(new, old), home=self._home, aside=self._aside)
+        place, kept = self._place(new), self._reusable(new, old)
+        changed: set[str] = set()
+        if kept is not None:
+            changed = self._changed[kept] if kept in self._changed else kept.changed(place)
+        building = Building(place, kept, changed, home=self._home, aside=self._aside)
         if old:
             building.others(self._place(old), self._manifest(old))
         building.begin(entries)
@@ -87,6 +113,8 @@ class Worktree:
         self._swap(new)
         if old:
             self._bring_along(old, self._place(new))
+        if len(building.rows) >= MANY and not self._is_there(_other(new)):
+            self._spare.begin(self._place(new), Manifest(digest, building.rows))
         return building.written
 
     def _name(self) -> str:
@@ -107,7 +135,27 @@ class Worktree:
         return os.path.join(self.path, name + ".working")
 
     def _manifest(self, name: str) -> Manifest | None:
-        return Manifest.read(self._file(name))
+        return self._manifest_in(self._file(name))
+
+    def _manifest_in(self, file: str) -> Manifest | None:
+        """The manifest in a file, read once as long as it is the same file."""
+        try:
+            status = os.stat(file)
+        except OSError:
+            return None
+        state = (status.st_ino, status.st_mtime_ns)
+        before = self._read.get(file)
+        if before is not None and before[0] == state:
+            return before[1]
+        manifest = Manifest.read(file)
+        if manifest is not None:
+            self._read[file] = (state, manifest)
+        return manifest
+
+    def _is_there(self, name: str) -> bool:
+        """Whether the next version can be made out of that tree."""
+        place = self._place(name)
+        return os.path.lexists(place) and not in_use(place)
 
     def _reusable(self, name: str, old: str) -> Manifest | None:
         """Make the tree ``name`` ours to work on; what it holds, or None when it is begun anew."""
@@ -118,14 +166,17 @@ class Worktree:
         elif manifest is not None and manifest.is_plain(place) and not in_use(place):
             self._bring_along(name, self._place(old) if old else "")
             os.rename(self._file(name), self._working(name))
+            self._spare.drop()
             return manifest
         elif os.path.lexists(place):
             self._set_aside(name)
         with open(self._working(name), "wb"):
+            self._remove(self._file(name))
+        spare = self._spare.take(place, self._working(name), self._manifest_in) if old else None
+        if spare is None:
             make_folder(place)
-        os.chmod(place, 0o755)  # noqa: S103 - as any folder of code; the home above it is closed
-        self._remove(self._file(name))
-        return None
+            os.chmod(place, 0o755)  # noqa: S103 - as any folder of code; the home above it is closed
+        return spare
 
     def _set_aside(self, name: str) -> None:
         """Leave a tree to whoever works in it."""

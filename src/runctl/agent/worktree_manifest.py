@@ -23,6 +23,7 @@ class Manifest:
     def __init__(self, tree: str, rows: dict[str, Row]) -> None:
         self.tree = tree
         self.rows = rows
+        self._folders: set[str] | None = None
 
     @classmethod
     def read(cls, path: str) -> Manifest | None:
@@ -73,13 +74,14 @@ class Manifest:
 
     def folders(self) -> set[str]:
         """Every folder of the tree but its top."""
-        found: set[str] = set()
-        for path, row in self.rows.items():
-            above = path if row[0] == "d" else path.rpartition("/")[0]
-            while above and above not in found:
-                found.add(above)
-                above = above.rpartition("/")[0]
-        return found
+        if self._folders is None:
+            self._folders = set()
+            for path, row in self.rows.items():
+                above = path if row[0] == "d" else path.rpartition("/")[0]
+                while above and above not in self._folders:
+                    self._folders.add(above)
+                    above = above.rpartition("/")[0]
+        return self._folders
 
     def is_plain(self, tree: str) -> bool:
         """Whether its folders are still folders, so that nothing is written through a link somebody put there."""
