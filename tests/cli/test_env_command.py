@@ -68,6 +68,34 @@ def test_it_goes_to_a_store_and_comes_back(user: World, built: Path) -> None:
     assert user.runctl("env", "pull", key, "--store", store).err.strip().endswith("was here")
 
 
+def test_it_is_built_before_any_run_needs_it(user: World) -> None:
+    project = user.project({"sub/train.py": SCRIPT, "requirements.txt": "alpha\n"})
+    made = user.runctl("env", "build", "sub/train.py", "--json", cwd=project)
+    assert made.code == 0, made.err
+    answer = made.json()
+    assert (answer["machine"], answer["packages"], answer["built"]) == ("local", 1, True)
+    again = user.runctl("env", "build", "train.py", cwd=project / "sub")
+    assert "1 package" in again.err, again.err
+    assert "it was there" in again.err
+    assert user.runctl("env", "list", "-q").out.strip() == answer["key"]
+    got = user.runctl("train", "sub/train.py", "--json", cwd=project)
+    (step,) = [e for e in got.events() if e["kind"] == "step.finished" and e["step"] == "environment"]
+    assert step["skipped"] is True
+
+
+def test_what_cannot_be_built_is_said_as_a_run_says_it(user: World) -> None:
+    project = user.project({"train.py": SCRIPT, "requirements.txt": "nobody-has-this\n", "bare/x.py": ""})
+    got = user.runctl("env", "build", "train.py", cwd=project)
+    assert got.code == 8, (got.code, got.err)
+    assert "package-not-found" in got.err
+    assert "nobody-has-this" in got.err
+    assert user.runctl("env", "list", "--json").json() == []
+    (project / "requirements.txt").unlink()
+    nothing = user.runctl("env", "build", "bare/x.py", cwd=project)
+    assert nothing.code == 2
+    assert "env-nothing" in nothing.err
+
+
 def test_a_store_is_pruned_of_what_is_old_too_large_or_nobodys(user: World, built: Path) -> None:
     folder = user.root / "store"
     store = folder.as_uri()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runctl.agent.env_recipe import Recipe
-    from runctl.agent.journal import Journal
+    from runctl.agent.journal import Teller
 
 ATTEMPTS, SECONDS = (
     3,
@@ -33,7 +33,7 @@ class FromStore:
         recipe: Recipe,
         access: Mapping[str, Any],
         *,
-        journal: Journal,
+        journal: Teller,
         cancelled: Callable[[], bool],
     ) -> None:
         self._recipe, self._journal, self._cancelled = recipe, journal, cancelled

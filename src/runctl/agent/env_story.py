@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runctl.agent.env_recipe import Place
-    from runctl.agent.journal import Journal
+    from runctl.agent.journal import Teller
 
 STEP = "environment"
 BEAT = 0.2  # seconds between two progress events at least: five a second is all a view can show
@@ -35,7 +35,7 @@ class Story:
     """One build, told. ``now`` is monotonic seconds; ``stall_after`` seconds without a move is a notice."""
 
     def __init__(
-        self, place: Place, journal: Journal, *, stall_after: float, now: Callable[[], float] = time.monotonic
+        self, place: Place, journal: Teller, *, stall_after: float, now: Callable[[], float] = time.monotonic
     ) -> None:
         self.place = place
         self.progress = Progress()

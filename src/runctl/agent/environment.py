@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runctl.agent.env_recipe import Recipe
-    from runctl.agent.journal import Journal
+    from runctl.agent.journal import Teller
 
 STEP = "environment"
 SLICE = 0.1  # seconds between two looks at a lock or a cancel
@@ -83,7 +83,7 @@ def ensure(
     *,
     home: str,
     code: str,
-    journal: Journal,
+    journal: Teller,
     cancelled: Callable[[], bool],
     mode: str = "wait",
     stall_after: float = STALL_AFTER,
@@ -139,7 +139,7 @@ class _Work:
         self,
         home: str,
         code: str,
-        journal: Journal,
+        journal: Teller,
         cancelled: Callable[[], bool],
         *,
         stall_after: float,

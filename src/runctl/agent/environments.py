@@ -21,16 +21,21 @@ LOCK_WAIT = 5.0  # seconds
 
 
 def answer(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
-    """Do what ``op`` says: ``list``, ``deposit`` or ``restore`` {key, store}, ``remove`` {keys}. Safe to repeat.
+    """Do what ``op`` says: ``list``, ``build``, ``deposit`` or ``restore`` {key, store}, ``remove`` {keys}. Safe to repeat.
 
     Raises:
-        AgentFailure: ``env-unknown``, ``env-not-stored``, ``env-not-restored``, ``machine-locked``; what the store says.
+        AgentFailure: ``env-unknown``, ``env-not-stored``, ``env-not-restored``, ``machine-locked``; why it cannot be
+            built; what the store says.
     """
     what = wire.field(request, "op", str)
     if what == "list":
         return {"environments": _listed(home)}
     if what == "remove":
         return {"removed": [_removed(str(key), home) for key in wire.field(request, "keys", list)]}
+    if what == "build":
+        from runctl.agent import env_command  # noqa: PLC0415 - compiled when it is asked for
+
+        return env_command.build(request, home=home)
     if what not in ("deposit", "restore"):
         raise AgentFailure("agent-request", detail="no operation %r" % what)
     store = open_store(wire.field(request, "store", dict))

@@ -21,24 +21,36 @@ def timestamp(seconds: float | None = None) -> str:
     return "%s.%03dZ" % (whole, int(seconds % 1 * 1000))
 
 
-class Journal:
-    """One writer's handle on ``events.jsonl``; each event is one ``write`` of one whole line (O_APPEND)."""
+class Teller:
+    """Makes events; where their lines go is its subclass's business."""
 
-    def __init__(self, path: str, run: str) -> None:
+    def __init__(self, run: str) -> None:
         self._run = run
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._lock = threading.Lock()
 
     def emit(self, kind: str, **fields: Any) -> None:
-        """Append one event; a full disk loses the event, not the run."""
+        """Tell one event; one that cannot be told is lost, nothing else is."""
         record = {"v": SCHEMA, "kind": kind, "ts": timestamp(), "run": self._run}
         record.update(fields)
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        self._send(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+
+    def _send(self, line: bytes) -> None:
+        raise NotImplementedError
+
+
+class Journal(Teller):
+    """One writer's handle on ``events.jsonl``; each event is one ``write`` of one whole line (O_APPEND)."""
+
+    def __init__(self, path: str, run: str) -> None:
+        super().__init__(run)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _send(self, line: bytes) -> None:
         with self._lock:
             try:
                 os.write(self._fd, line)
             except OSError:
-                pass
+                pass  # a full disk loses the event, not the run
 
     def close(self) -> None:
         """Close the file."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runctl.api.doctor import check as check
     from runctl.api.doctor import checks_for_plan as checks_for_plan
     from runctl.api.doctor import explain as explain
+    from runctl.api.env_building import build_environment as build_environment
     from runctl.api.environments import full_key as full_key
     from runctl.api.environments import local_environments as local_environments
     from runctl.api.environments import prune_local as prune_local
@@ -79,6 +80,7 @@ _HOMES = {
     "pull_checkpoint": "pulling",
     "pull_outputs": "pulling",
     "compare": "comparing",
+    "build_environment": "env_building",
     "plan_copy": "objects",
     "plan_transfer": "transferring",
     **dict.fromkeys(("give_up_uploads", "unfinished_uploads"), "unfinished"),

@@ -1,9 +1,10 @@
-"""``runctl env list | show | push | pull | prune``: installed environments, on this computer and in a store."""
+"""``runctl env list | show | build | push | pull | prune``: environments, on this computer, on machines, in a store."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
@@ -23,6 +24,7 @@ is that of your target. Machines with a store put there what they built, and tak
 examples:
   runctl env list
   runctl env list --store
+  runctl env build train.py --on ssh://gpu-box
   runctl env push 3f2a
   runctl env prune --older-than 30d --max-size 20GB
   runctl env prune --store --older-than 90d --dry-run
@@ -34,15 +36,21 @@ _SPANS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments of ``runctl env``."""
     parser.epilog = EPILOG
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | push | pull | prune")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | build | push | pull | prune")
     for name, text in (
         ("list", "list environments, the last used first"),
         ("show", "tell all about one of them"),
+        ("build", "build what a script needs on a machine, before a run does"),
         ("push", "copy one of this computer to a store"),
         ("pull", "copy one of a store to this computer, verified and tried out"),
         ("prune", "remove what was not used for long, or exceeds a size"),
     ):
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == "build":
+            verb.add_argument("script", metavar="SCRIPT", help="the script, as for train")
+            where = "local, an SSH host, or the id, name or run of a machine; local unless given"
+            verb.add_argument("--on", metavar="TARGET", default="local", help=where)
+            continue
         if name in ("show", "push", "pull"):
             verb.add_argument("key", metavar="KEY", help="its key, or how that begins")
         store = "the store; without URL that of your target"
@@ -61,12 +69,19 @@ def run(args: argparse.Namespace, session: Session) -> int:
     """Answer one of the verbs; 0 unless something is wrong.
 
     Raises:
-        UsageError: ``env-unknown``, ``env-ambiguous``, ``env-limit``, ``env-no-store``.
-        InstallError: ``env-not-stored``, ``env-not-restored``.
+        UsageError: ``env-unknown``, ``env-ambiguous``, ``env-limit``, ``env-no-store``, ``env-nothing``.
+        InstallError: ``env-not-stored``, ``env-not-restored``; why it cannot be built.
     """
     from runctl.cli.signals import install_signals  # noqa: PLC0415 - only what waits needs them
 
-    verbs = {"list": _list, "show": _show, "push": _push, "pull": _pull, "prune": _prune}
+    verbs = {
+        "list": _list,
+        "show": _show,
+        "build": _build,
+        "push": _push,
+        "pull": _pull,
+        "prune": _prune,
+    }
     with install_signals(session.cancel, say=session.say):
         return verbs[args.verb](args, session)
 
@@ -157,6 +172,27 @@ def _show(args: argparse.Namespace, session: Session) -> int:
         elif isinstance(value, (dict, list)):
             value = ", ".join(map(str, value.items() if isinstance(value, dict) else value))  # noqa: PLW2901
         session.out(f"{name.replace('_', ' '):<16}{'not known yet' if value is None else value}")
+    return 0
+
+
+def _build(args: argparse.Namespace, session: Session) -> int:
+    from runctl import api  # noqa: PLC0415 - as above
+
+    cwd = session.cwd
+    session.use_project((cwd / Path(args.script).expanduser()).parent)
+    done = api.build_environment(session.runtime, args.script, args.on, cwd=cwd)
+    if session.options.json:
+        session.out_json(done.to_json())
+        return 0
+    if session.options.quiet:
+        session.out(done.key)
+        return 0
+    how = f"built in {done.seconds:.1f} s" if done.built else "it was there"
+    session.say(f"{done.key[:12]} is on {done.machine}: {count(done.packages, 'packages')}, Python {done.python}, {how}")
+    if done.store:
+        session.say(f"  and in {done.store}")
+    elif done.not_stored:
+        session.say(f"  not in the store: {done.not_stored}")
     return 0
 
 

@@ -212,6 +212,16 @@ ENTRIES = {
         fix=("give more of its digits",),
         explain="The beginning of a key is enough where it belongs to one environment only.",
     ),
+    "env-nothing": Known(
+        errors.UsageError,
+        what="{script} needs no environment",
+        why="{why}",
+        fix=("run it: nothing has to be installed", "  runctl train {script}"),
+        explain=(
+            "An environment is built from inline metadata in the script, a uv.lock, a pyproject.toml or a "
+            "requirements.txt, beside the script or above it. None of them asks for a package here."
+        ),
+    ),
     "env-limit": Known(
         errors.UsageError,
         what="{text} is not a limit for environments",
