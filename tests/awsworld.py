@@ -18,6 +18,7 @@ from typing import Any
 from tests.conftest import Result, World
 from tests.unit.aws.aws_world import blow
 from tests.unit.sandbox.cloud_world import SandboxBox, sandbox, until
+from tests.unit.sandbox.iam_world import user
 
 # Trains nothing, but saves real checkpoints, resumes from them, and saves once more when it is told to end.
 SCRIPT = """
@@ -92,6 +93,17 @@ def account(base: Path, *words: str) -> Iterator[Account]:
         done = owner.computer(base / "owner").runctl("aws", "setup", "--yes")
         assert done.code == 0, done.err
         yield owner
+
+
+def with_policy(aws: Account, folder: Path, name: str, statements: list[dict[str, Any]]) -> World:
+    """Somebody's computer, with the keys of a user who has this managed policy."""
+    iam, person = aws.box.client("iam"), user(aws.box, name)
+    text = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    arn = iam.create_policy(PolicyName=name, PolicyDocument=text)["Policy"]["Arn"]
+    iam.attach_user_policy(UserName=name, PolicyArn=arn)
+    world = aws.computer(folder / name)
+    world.env |= {"AWS_ACCESS_KEY_ID": person.keys["key"], "AWS_SECRET_ACCESS_KEY": person.keys["secret"]}
+    return world
 
 
 @dataclass

@@ -5,17 +5,15 @@ On a sandbox that evaluates policies: the user has that policy and nothing else,
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.awsworld import SCRIPT, Account, account, debts
+from tests.awsworld import SCRIPT, Account, account, debts, with_policy
 from tests.conftest import Result, World
 from tests.unit.sandbox.cloud_world import until
-from tests.unit.sandbox.iam_world import user
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +35,6 @@ def printed(aws: Account, folder: Path) -> list[dict[str, Any]]:
     return list(told["client"]["Statement"])
 
 
-def computer(aws: Account, folder: Path, name: str, statements: list[dict[str, Any]]) -> World:
-    """Somebody's computer, with the keys of a user who has this managed policy."""
-    iam, person = aws.box.client("iam"), user(aws.box, name)
-    text = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    arn = iam.create_policy(PolicyName=name, PolicyDocument=text)["Policy"]["Arn"]
-    iam.attach_user_policy(UserName=name, PolicyArn=arn)
-    world = aws.computer(folder / name)
-    world.env |= {"AWS_ACCESS_KEY_ID": person.keys["key"], "AWS_SECRET_ACCESS_KEY": person.keys["secret"]}
-    return world
-
-
 def train(world: World, *options: str) -> Result:
     project = world.project({"training/train.py": SCRIPT, ".runctl.toml": 'target = "aws"\n'})
     words = ("train", "training/train.py", "--yes", *options, "--", "6", "0.05")
@@ -56,7 +43,7 @@ def train(world: World, *options: str) -> Result:
 
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_the_printed_policy_is_enough_for_the_whole_job(aws: Account, tmp_path: Path, market: str) -> None:
-    world = computer(aws, tmp_path, f"user-{market}", printed(aws, tmp_path))
+    world = with_policy(aws, tmp_path, f"user-{market}", printed(aws, tmp_path))
     got = train(world, *["--spot"] * (market == "spot"))
     assert got.code == 0, got.err
     assert got.out.endswith("done in 1\n")
@@ -90,7 +77,7 @@ def test_a_right_that_is_missing_is_named_and_nothing_is_left(
     every = printed(aws, tmp_path)
     fewer = [each for each in every if each["Sid"] != sid]
     assert len(fewer) == len(every) - 1
-    world = computer(aws, tmp_path, f"without-{sid}", fewer)
+    world = with_policy(aws, tmp_path, f"without-{sid}", fewer)
     got = train(world)
     assert got.code == 3, got.err
     assert action in got.err

@@ -21,10 +21,10 @@ LOCK_WAIT = 5.0  # seconds
 
 
 def answer(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
-    """Do what ``op`` says: ``list``, ``build``, ``deposit`` or ``restore`` {key, store}, ``remove`` {keys}. Safe to repeat.
+    """Do what ``op`` says: ``list``, ``build``, ``alone`` {key}, ``deposit`` or ``restore`` {key, store}, ``remove`` {keys}. Safe to repeat.
 
     Raises:
-        AgentFailure: ``env-unknown``, ``env-not-stored``, ``env-not-restored``, ``machine-locked``; why it cannot be
+        AgentFailure: ``env-unknown``, ``env-untried``, ``env-not-stored``, ``env-not-restored``, ``machine-locked``; why it cannot be
             built; what the store says.
     """
     what = wire.field(request, "op", str)
@@ -36,6 +36,10 @@ def answer(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
         from runctl.agent import env_command  # noqa: PLC0415 - compiled when it is asked for
 
         return env_command.build(request, home=home)
+    if what == "alone":
+        from runctl.agent import env_alone  # noqa: PLC0415 - as above
+
+        return env_alone.alone(_place(wire.field(request, "key", str), home).key, home=home)
     if what not in ("deposit", "restore"):
         raise AgentFailure("agent-request", detail="no operation %r" % what)
     store = open_store(wire.field(request, "store", dict))

@@ -60,6 +60,12 @@ _READ_ACTIONS = (
     "ssm:ListCommandInvocations",
     "sts:DecodeAuthorizationMessage",
 )
+_IMAGE_ACTIONS = (
+    "ec2:DeregisterImage",
+    "ec2:DeleteSnapshot",
+    "ec2:ModifyImageAttribute",
+    "ec2:ModifySnapshotAttribute",
+)
 _BUCKET_READS = (
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketPolicy",
@@ -121,7 +127,10 @@ def _buying(names: Names) -> list[dict[str, Any]]:
     instances = [names.ec2("instance/*")]
     tagged = _when("StringEquals", {f"aws:RequestTag/{MANAGED_TAG}": "true"})
     no_token = _when("StringNotEquals", {"ec2:MetadataHttpTokens": "required"})
-    at_purchase = _when("StringEquals", {"ec2:CreateAction": "RunInstances"})
+    own_images = [
+        f"arn:{names.partition}:ec2:*::{what}/*" for what in ("image", "snapshot")
+    ]  # no account in them
+    at_purchase = _when("StringEquals", {"ec2:CreateAction": ["RunInstances", "CreateImage"]})
     ending = ["ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"]
     to_ec2 = _when("StringEquals", {"iam:PassedToService": _ec2_service(names)})
     spot_role = f"arn:{names.partition}:iam::{names.account}:role/aws-service-role/{SPOT_SERVICE}/*"
@@ -130,8 +139,11 @@ def _buying(names: Names) -> list[dict[str, Any]]:
         _allow("BuyFrom", ["ec2:RunInstances"], [*public, *there]),
         _allow("BuyTagged", ["ec2:RunInstances"], [names.ec2(f"{what}/*") for what in made], tagged),
         _deny("ImdsV2Only", ["ec2:RunInstances"], instances, no_token),
-        _allow("TagWhatIsBought", ["ec2:CreateTags"], [names.ec2("*/*")], at_purchase),
+        _allow("TagWhatIsBought", ["ec2:CreateTags"], [names.ec2("*/*"), *own_images], at_purchase),
         _allow("EndOwnMachines", ending, instances, _mine()),
+        _allow("ImageOfOwnMachines", ["ec2:CreateImage"], instances, _mine()),
+        _allow("TaggedImages", ["ec2:CreateImage"], own_images, tagged),
+        _allow("ManageOwnImages", _IMAGE_ACTIONS, own_images, _mine()),
         _allow("PassOneRole", ["iam:PassRole"], [names.role_arn], to_ec2),
         _allow("FirstSpotMachine", ["iam:CreateServiceLinkedRole"], [spot_role], for_spot),
     ]
@@ -270,5 +282,5 @@ def _statement(
     return made if when is None else {**made, "Condition": dict(when)}
 
 
-def _when(operator: str, values: Mapping[str, str]) -> dict[str, Any]:
+def _when(operator: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {operator: dict(values)}

@@ -36,7 +36,9 @@ _SPANS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments of ``runctl env``."""
     parser.epilog = EPILOG
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | show | build | push | pull | prune")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="list | show | build | push | pull | prune"
+    )
     for name, text in (
         ("list", "list environments, the last used first"),
         ("show", "tell all about one of them"),
@@ -188,7 +190,9 @@ def _build(args: argparse.Namespace, session: Session) -> int:
         session.out(done.key)
         return 0
     how = f"built in {done.seconds:.1f} s" if done.built else "it was there"
-    session.say(f"{done.key[:12]} is on {done.machine}: {count(done.packages, 'packages')}, Python {done.python}, {how}")
+    session.say(
+        f"{done.key[:12]} is on {done.machine}: {count(done.packages, 'packages')}, Python {done.python}, {how}"
+    )
     if done.store:
         session.say(f"  and in {done.store}")
     elif done.not_stored:

@@ -105,6 +105,7 @@ class Resources:
     fallback: bool = True
     regions: tuple[str, ...] = ()
     image: str = ""
+    environment: str = ""  # the digest of what is to be installed: an image that has it is preferred
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class Offer:
     price_source: str = ""
     image: str = ""  # what it boots from, as its provider names it
     machine: str = ""  # the id of the machine where it exists already: nothing is bought
+    baked: str = ""  # the key of the environment that its image has in it
 
 
 @dataclass(frozen=True)

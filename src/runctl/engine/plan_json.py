@@ -95,4 +95,6 @@ def offer_json(offer: Offer) -> dict[str, Any]:
         "memory_gb": offer.memory_gb,
         "gpu": offer.gpu,
         "gpus": offer.gpus,
+        "image": offer.image,
+        "baked_environment": offer.baked,
     }

@@ -156,6 +156,9 @@ def _environment_lines(plan: Plan) -> list[PlanLine]:
     env = plan.environment
     if env.request is None:
         return [PlanLine("=", "nothing to install", f"{env.why}; the machine's own Python")]
+    if not env.key and plan.offer.baked:
+        what = f"environment {plan.offer.baked} is in the image {plan.offer.image}"
+        return [PlanLine("=", what, f"{env.why}; nothing to install")]
     if not env.key:
         made = PlanLine("+", f"environment in {plan.home}/envs", f"{env.why}; {_waits(env.mode)}")
         return [made, *_level_lines(env)]

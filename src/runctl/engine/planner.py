@@ -72,6 +72,9 @@ class Planner:
             CapacityError: no machine satisfies the request.
             RunctlError: what the machine's agent says, for example ``python-missing``; what the store says.
         """
+        request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
+        if request is not None:
+            spec = replace(spec, resources=replace(spec.resources, environment=str(request["digest"])))
         offers = self.offers(spec)
         checks: Sequence[Check] = ()
         endpoint = self.provider.endpoint(offers[0])
@@ -86,7 +89,6 @@ class Planner:
                 checks = checking.result()
         else:
             raise known("machine-not-there", target=spec.target)
-        request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
         return Plan(
             run_id=run_id,
             name=name,

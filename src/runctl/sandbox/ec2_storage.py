@@ -30,6 +30,7 @@ class Storage:
         replace(EBSBackend, "create_snapshot", self._snapshot)
         replace(AmiBackend, "create_image", self._image)
         replace(AmiBackend, "copy_image", self._copy_image)
+        replace(AmiBackend, "deregister_image", self._deregister)
 
     def _create_volume(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def create_volume(backend: Any, *args: Any, **named: Any) -> Any:
@@ -92,7 +93,12 @@ class Storage:
 
     def _image(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def create_image(backend: Any, instance_id: str, *args: Any, **named: Any) -> Any:
-            ami = original(backend, instance_id, *args, **named)
+            asked = named.pop("tag_specifications", None) or []
+            mine = [each for each in asked if each["ResourceType"] != "snapshot"]  # moto refuses the others
+            ami = original(backend, instance_id, *args, tag_specifications=mine, **named)
+            for each in asked:
+                if each["ResourceType"] == "snapshot":
+                    ami.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in each["Tags"]})
             ami.state = "pending"
             self._ec2.go(self._copy_disk(instance_id, ami))
             return ami
@@ -106,6 +112,16 @@ class Storage:
             ami.state = "failed"
             raise
         ami.state = "available"
+
+    def _deregister(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def deregister_image(backend: Any, ami_id: str) -> Any:
+            result = original(backend, ami_id)
+            disk = self._ec2.images.pop(ami_id, None)
+            if disk is not None and disk not in self._ec2.images.values():
+                self._ec2.go(self._ec2.machines.delete_disk(disk))
+            return result
+
+        return deregister_image
 
     def _copy_image(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def copy_image(backend: Any, source_image_id: str, *args: Any, **named: Any) -> Any:

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "start": ("runctl.cli.aws.start", "start a stopped instance"),
     "stop": ("runctl.cli.aws.stop", "let its runs save, and stop an instance"),
     "terminate": ("runctl.cli.aws.terminate", "let its runs save, and end an instance for good"),
+    "ami": ("runctl.cli.aws.ami", "bake images that have an environment in them, and manage them"),
     "setup": ("runctl.cli.aws.setup", "prepare the account: a bucket, and a role for machines"),
 }
 

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options: what the machine has to have, and for how long."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "--hours", type=_hours, default=8.0, metavar="N", help="it ends itself after so long; 8 unless given"
+        "--hours", type=hours, default=8.0, metavar="N", help="it ends itself after so long; 8 unless given"
     )
     parser.add_argument("--name", default="", help="what it is called in listings")
     parser.add_argument(
@@ -37,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, KEYS)
 
 
-def _hours(value: str) -> float:
+def hours(value: str) -> float:
+    """A positive number of hours, for argparse."""
     from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded already when this runs
 
     try:

@@ -237,6 +237,43 @@ ENTRIES = {
             "asks AWS's public parameters for the newest image that fits the processor and the GPU."
         ),
     ),
+    "image-unknown": Known(
+        errors.UsageError,
+        what="no image of yours is called {image}",
+        why="none in {regions} has that id or name and runctl's tag",
+        fix=("  runctl aws ami list",),
+        explain=(
+            "Images that runctl baked are known by their id (ami-0abc…) or by the name they were given; of several with one "
+            "name the newest counts. Images of somebody else can be used with the setting aws.image, and are not managed."
+        ),
+    ),
+    "image-failed": Known(
+        errors.CapacityError,
+        what="the image {image} did not become available in {region}",
+        why="{detail}",
+        fix=("try again; the machine was given back, and the image taken back", "  runctl aws ami list"),
+        explain=(
+            "EC2 copies the disk of the machine into a snapshot, which failed or took longer than an hour. What was begun "
+            "has been removed as far as that was possible."
+        ),
+    ),
+    "image-not-shareable": Known(
+        errors.UsageError,
+        what="the image {image} cannot be shared",
+        why="its disk is encrypted with this account's own key, which no other account may use",
+        fix=("bake it in the other account:", "  AWS_PROFILE=OTHER runctl aws ami bake SCRIPT"),
+        explain=(
+            "Machines of runctl have encrypted disks, and an image made of one is encrypted, too. AWS lets no other account "
+            "read what is encrypted with an account's default key."
+        ),
+    ),
+    "preset-unknown": Known(
+        errors.UsageError,
+        what="there is no preset {preset}",
+        why="the presets are: {presets}",
+        fix=("  runctl aws ami bake --preset cpu-sklearn",),
+        explain="A preset is a usual set of packages. An image for exactly your script is baked from the script itself.",
+    ),
     "aws-instance-profile": Known(
         errors.UsageError,
         what="the instance profile cannot be used",

@@ -222,6 +222,19 @@ ENTRIES = {
             "requirements.txt, beside the script or above it. None of them asks for a package here."
         ),
     ),
+    "env-untried": Known(
+        errors.InstallError,
+        what="nothing of the environment {key} can be imported",
+        why="{packages} packages are installed, and not one of their modules, extensions or entry points works",
+        fix=(
+            "look at what is wrong with it on a machine that you can try:",
+            "  runctl env build SCRIPT --on TARGET",
+        ),
+        explain=(
+            "Before an image is made of an environment, what its packages offer is imported once. Nothing worked, so no "
+            "image was made, and the machine was given back."
+        ),
+    ),
     "env-limit": Known(
         errors.UsageError,
         what="{text} is not a limit for environments",

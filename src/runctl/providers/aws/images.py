@@ -31,20 +31,29 @@ class Image:
     id: str
     root_device: str
     least_gb: int  # its root volume cannot be smaller
+    baked: str = ""  # the key of the environment that is in it
 
 
 def parameter(machine: InstanceType) -> str | None:
     """The public parameter that names the image for a type; None where AWS has no image for its GPU. Pure."""
-    if not machine.gpus:
-        return _PLAIN.format(arch=machine.arch)
-    if machine.gpu_maker != "NVIDIA" or machine.gpu in _TOO_OLD:
+    if machine.gpus and (machine.gpu_maker != "NVIDIA" or machine.gpu in _TOO_OLD):
         return None
-    return _NVIDIA.format(arch=machine.arch)
+    return base(arch=machine.arch, gpus=machine.gpus)
+
+
+def base(*, arch: str, gpus: int) -> str:
+    """The public parameter for a machine that was offered: with a GPU it is one that the image knows. Pure."""
+    return (_NVIDIA if gpus else _PLAIN).format(arch=arch)
 
 
 def is_id(image: str) -> bool:
     """Whether an image is named by its id, not by a parameter. Pure."""
     return bool(_AMI.match(image))
+
+
+def is_name(image: str) -> bool:
+    """Whether it is the name of an image of ours, neither an id nor a parameter. Pure."""
+    return bool(image) and not is_id(image) and not image.startswith("/")
 
 
 def from_api(answers: Iterable[Mapping[str, Any]]) -> list[list[Any]]:

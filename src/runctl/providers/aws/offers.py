@@ -107,4 +107,5 @@ def _offer(need: Resources, sale: ForSale, place: _Place, price: Price, *, spot:
         arch=machine.arch,
         price_source=f"{price.source}, with {size} GB of disk",
         image=image.id,
+        baked=image.baked,
     )

@@ -15,6 +15,7 @@ from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, NotBought
 from runctl.core.ports import Features
 from runctl.project.places import cache_dir, state_dir
+from runctl.providers.aws.baked import Images
 from runctl.providers.aws.cache import AnswerCache
 from runctl.providers.aws.fleet import Fleet
 from runctl.providers.aws.launch import Launch
@@ -65,6 +66,11 @@ class AwsProvider:
     def fleet(self) -> Fleet:
         """The instances that exist, in every region where one of ours may be."""
         return Fleet(self.calls, list(dict.fromkeys([*self.regions, *self._used.names()])))
+
+    @cached_property
+    def images(self) -> Images:
+        """Our images, in every region where one of ours may be."""
+        return Images(self.calls, self.fleet.regions)
 
     @cached_property
     def _used(self) -> RegionsUsed:
