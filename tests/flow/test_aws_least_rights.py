@@ -62,7 +62,7 @@ def test_the_printed_policy_is_enough_for_the_whole_job(aws: Account, tmp_path: 
 # A statement that is left out, and what is then missing.
 LACKING = {
     "BuyFrom": "ec2:RunInstances",
-    "BuyTagged": "ec2:RunInstances",
+    "MakeTagged": "ec2:RunInstances",
     "TagWhatIsBought": "ec2:CreateTags",
     "PassOneRole": "iam:PassRole",
     "PublicImages": "ssm:GetParameter",

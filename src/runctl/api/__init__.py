@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from runctl.api.reaching import reach as reach
     from runctl.api.reaching import shell as shell
     from runctl.api.reaching import ssh_settings as ssh_settings
+    from runctl.api.resources import held as held
     from runctl.api.resources import resources as resources
     from runctl.api.runtime import Runtime as Runtime
     from runctl.api.saved_plans import load_plan as load_plan
@@ -86,7 +87,7 @@ _HOMES = {
     **dict.fromkeys(("give_up_uploads", "unfinished_uploads"), "unfinished"),
     **dict.fromkeys(("disk_usage", "list_objects"), "object_listing"),
     **dict.fromkeys(("old_checkpoints", "remove_checkpoints"), "checkpoint_cleanup"),
-    "resources": "resources",
+    **dict.fromkeys(("held", "resources"), "resources"),
     "train": "training",
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
     **dict.fromkeys(("connect", "execute", "forward", "reach", "shell", "ssh_settings"), "reaching"),

@@ -10,12 +10,13 @@ from runctl import registry
 from runctl.api.cleaning import strike_gone
 from runctl.core.errors import RunctlError
 from runctl.core.events import Notice
+from runctl.core.ports import Holds
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from runctl.api.runtime import Runtime
-    from runctl.core.model import Machine
+    from runctl.core.model import Held, Machine
     from runctl.engine.ledger import Debt
 
 FREE_STATES = ("stopped", "stopping", "shutting-down", "terminated")  # no machine time is billed in them
@@ -51,6 +52,7 @@ class Resource:
         """Plain JSON values; money is text."""
         machine, debt = self.machine, self.debt
         return {
+            "kind": "machine",
             "run": self.run_id,
             "provider": machine.provider if machine else (debt.provider if debt else ""),
             "machine": machine.id if machine else (debt.machine_id if debt else ""),
@@ -68,6 +70,22 @@ class Resource:
             "expires_at": machine.expires_at.isoformat() if machine and machine.expires_at else None,
             "debt": debt is not None,
         }
+
+
+def held(rt: Runtime) -> list[Held]:
+    """What is billed by its size although no machine runs: images, volumes, snapshots. Reads only.
+
+    A provider that does not let itself be asked is left out: ``resources`` has said so.
+    """
+    found: list[Held] = []
+    for name in registry.names("providers"):
+        try:
+            provider = rt.provider(name, read_only=True)
+            if isinstance(provider, Holds):
+                found += provider.held(rt.cancel)
+        except RunctlError as error:
+            rt.emit(Notice("detail", f"{name} was not asked for disks and images: {error.what}"))
+    return found
 
 
 def resources(rt: Runtime) -> list[Resource]:

@@ -47,12 +47,15 @@ _AGENT_ACTIONS = (
     "ec2messages:SendReply",
 )
 _READ_ACTIONS = (
+    "ec2:DescribeAvailabilityZones",
     "ec2:DescribeImages",
     "ec2:DescribeInstances",
     "ec2:DescribeInstanceTypeOfferings",
     "ec2:DescribeInstanceTypes",
+    "ec2:DescribeSnapshots",
     "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
+    "ec2:DescribeVolumes",
     "pricing:GetProducts",
     "servicequotas:GetServiceQuota",
     "ssm:DescribeInstanceInformation",
@@ -60,7 +63,17 @@ _READ_ACTIONS = (
     "ssm:ListCommandInvocations",
     "sts:DecodeAuthorizationMessage",
 )
-_IMAGE_ACTIONS = (
+_MAKE_ACTIONS = ("ec2:RunInstances", "ec2:CreateImage", "ec2:CreateVolume", "ec2:CreateSnapshot")
+_OWN_ACTIONS = (
+    "ec2:StartInstances",
+    "ec2:StopInstances",
+    "ec2:TerminateInstances",
+    "ec2:AttachVolume",
+    "ec2:DetachVolume",
+    "ec2:DeleteVolume",
+    "ec2:CreateImage",
+    "ec2:CreateSnapshot",
+    "ec2:CreateVolume",
     "ec2:DeregisterImage",
     "ec2:DeleteSnapshot",
     "ec2:ModifyImageAttribute",
@@ -130,20 +143,21 @@ def _buying(names: Names) -> list[dict[str, Any]]:
     own_images = [
         f"arn:{names.partition}:ec2:*::{what}/*" for what in ("image", "snapshot")
     ]  # no account in them
-    at_purchase = _when("StringEquals", {"ec2:CreateAction": ["RunInstances", "CreateImage"]})
-    ending = ["ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"]
+    at_purchase = _when(
+        "StringEquals",
+        {"ec2:CreateAction": ["RunInstances", "CreateImage", "CreateVolume", "CreateSnapshot"]},
+    )
     to_ec2 = _when("StringEquals", {"iam:PassedToService": _ec2_service(names)})
     spot_role = f"arn:{names.partition}:iam::{names.account}:role/aws-service-role/{SPOT_SERVICE}/*"
     for_spot = _when("StringEquals", {"iam:AWSServiceName": SPOT_SERVICE})
     return [
         _allow("BuyFrom", ["ec2:RunInstances"], [*public, *there]),
-        _allow("BuyTagged", ["ec2:RunInstances"], [names.ec2(f"{what}/*") for what in made], tagged),
+        _allow(
+            "MakeTagged", _MAKE_ACTIONS, [*(names.ec2(f"{what}/*") for what in made), *own_images], tagged
+        ),
         _deny("ImdsV2Only", ["ec2:RunInstances"], instances, no_token),
         _allow("TagWhatIsBought", ["ec2:CreateTags"], [names.ec2("*/*"), *own_images], at_purchase),
-        _allow("EndOwnMachines", ending, instances, _mine()),
-        _allow("ImageOfOwnMachines", ["ec2:CreateImage"], instances, _mine()),
-        _allow("TaggedImages", ["ec2:CreateImage"], own_images, tagged),
-        _allow("ManageOwnImages", _IMAGE_ACTIONS, own_images, _mine()),
+        _allow("ManageOwn", _OWN_ACTIONS, [*instances, names.ec2("volume/*"), *own_images], _mine()),
         _allow("PassOneRole", ["iam:PassRole"], [names.role_arn], to_ec2),
         _allow("FirstSpotMachine", ["iam:CreateServiceLinkedRole"], [spot_role], for_spot),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -159,6 +159,29 @@ class Offer:
     image: str = ""  # what it boots from, as its provider names it
     machine: str = ""  # the id of the machine where it exists already: nothing is bought
     baked: str = ""  # the key of the environment that its image has in it
+
+
+@dataclass(frozen=True)
+class Held:
+    """Something of ours that is billed by its size: ``kind`` is ``image``, ``volume`` or ``snapshot``; ``gb`` of a disk.
+
+    ``price_per_month`` is None where nobody here knows it; an image's is that of its snapshots, which hold fewer bytes.
+    """
+
+    kind: str
+    provider: str
+    id: str
+    name: str
+    place: str
+    state: str
+    gb: int
+    machine: str = ""  # where it is attached
+    price_per_month: Decimal | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; money is text."""
+        price = self.price_per_month
+        return asdict(self) | {"price_per_month": None if price is None else str(price)}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runctl.core.clock import Clock
     from runctl.core.errors import RunctlError
     from runctl.core.events import Emit
-    from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
+    from runctl.core.model import Endpoint, Held, Machine, Offer, Purchase, Resources
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,14 @@ class Kept(Protocol):
 
     def end(self, machine_id: str, cancel: CancelToken, *, not_mine: bool = False) -> None:
         """End a machine for good, as ``release`` does."""
+
+
+@runtime_checkable
+class Holds(Protocol):
+    """A provider where things of ours lie that are billed although no machine runs."""
+
+    def held(self, cancel: CancelToken) -> Sequence[Held]:
+        """All of them, by what carries our tag. Reads only."""
 
 
 @runtime_checkable

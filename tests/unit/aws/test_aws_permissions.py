@@ -179,7 +179,7 @@ def test_what_is_missing_is_one_error_with_the_statements_to_add() -> None:
     statements = [json.loads(line) for line in error.fix if line.startswith("  {")]
     assert [(each["Sid"], each["Action"]) for each in statements] == [
         ("BuyFrom", ["ec2:RunInstances"]),
-        ("BuyTagged", ["ec2:RunInstances"]),
+        ("MakeTagged", ["ec2:RunInstances"]),
         ("PassOneRole", ["iam:PassRole"]),
     ]
 

@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "stop": ("runctl.cli.aws.stop", "let its runs save, and stop an instance"),
     "terminate": ("runctl.cli.aws.terminate", "let its runs save, and end an instance for good"),
     "ami": ("runctl.cli.aws.ami", "bake images that have an environment in them, and manage them"),
+    "ebs": ("runctl.cli.aws.ebs", "volumes that outlive machines: make, mount, copy and delete them"),
     "setup": ("runctl.cli.aws.setup", "prepare the account: a bucket, and a role for machines"),
 }
 

@@ -237,6 +237,75 @@ ENTRIES = {
             "asks AWS's public parameters for the newest image that fits the processor and the GPU."
         ),
     ),
+    "volume-unknown": Known(
+        errors.UsageError,
+        what="no volume or snapshot of yours is called {volume}",
+        why="none in {regions} has that id or name and was made with runctl",
+        fix=("  runctl aws ebs list",),
+        explain=(
+            "Volumes are known by their id (vol-0abc…) or the name they were given, snapshots by theirs. Only those that "
+            "`runctl aws ebs` made are seen; the disks of machines come and go with them."
+        ),
+    ),
+    "volume-ambiguous": Known(
+        errors.UsageError,
+        what="several volumes are called {volume}",
+        why="they are {ids}",
+        fix=("name one of them by its id", "  runctl aws ebs list"),
+        explain="A name is whatever was given with --name; ids are unique.",
+    ),
+    "volume-attached": Known(
+        errors.UsageError,
+        what="the volume {volume} is in use",
+        why="it is attached to {machine}, and can be on one machine only",
+        fix=("  runctl aws ebs detach {volume}",),
+        explain=(
+            "A volume is attached to one machine at a time, and cannot be deleted while it is. Detaching unmounts it first; "
+            "`delete --force` does both."
+        ),
+    ),
+    "volume-free": Known(
+        errors.UsageError,
+        what="the volume {volume} is on no machine",
+        why="its blocks are read by the machine it is attached to",
+        fix=("  runctl aws ebs mount {volume} MACHINE /mnt/data",),
+        explain="Reading a volume takes a machine in its zone.",
+    ),
+    "volume-elsewhere": Known(
+        errors.UsageError,
+        what="the volume {volume} cannot be attached to {machine}",
+        why="the volume is in {zone}, the machine in {there}",
+        fix=(
+            "make a copy of it there, by way of a snapshot:",
+            "  runctl aws ebs snapshot {volume}",
+            "  runctl aws ebs restore SNAPSHOT --zone {there}",
+        ),
+        explain="A volume lives in one zone of a region, and only machines of that zone can use it.",
+    ),
+    "volume-state": Known(
+        errors.CapacityError,
+        what="{volume} did not become {wanted}",
+        why="EC2 says that it is {state}",
+        fix=("  runctl aws ebs list", "then repeat the command"),
+        explain=(
+            "EC2 took the request, and the volume or snapshot was not in the wanted state in time. A volume that was being "
+            "made has been deleted again. One that does not let itself be detached is mounted by a machine that hangs."
+        ),
+    ),
+    "volume-mount": Known(
+        errors.AgentError,
+        what="the volume {volume} could not be mounted or unmounted on {machine}",
+        why="{detail}",
+        fix=(
+            "see what uses it there:",
+            "  runctl exec {machine} -- lsblk --fs",
+            "  runctl exec {machine} -- fuser -vm PATH",
+        ),
+        explain=(
+            "Mounting, making a file system and unmounting are commands on the machine, which needs root for them (sudo "
+            "without a password). A volume that a program works in cannot be unmounted; end it, or detach with --force."
+        ),
+    ),
     "image-unknown": Known(
         errors.UsageError,
         what="no image of yours is called {image}",

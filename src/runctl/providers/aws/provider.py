@@ -11,8 +11,10 @@ from runctl.aws.calls import AwsCalls
 from runctl.aws.explain import explain
 from runctl.aws.names import default_bucket
 from runctl.aws.probes import account as examined
+from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, NotBought
+from runctl.core.model import Held
 from runctl.core.ports import Features
 from runctl.project.places import cache_dir, state_dir
 from runctl.providers.aws.baked import Images
@@ -24,6 +26,7 @@ from runctl.providers.aws.regions import RegionsUsed
 from runctl.providers.aws.request import Account
 from runctl.providers.aws.shop import Shop
 from runctl.providers.aws.tags import HOME, endpoint
+from runctl.providers.aws.volumes import Volumes, month_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +74,11 @@ class AwsProvider:
     def images(self) -> Images:
         """Our images, in every region where one of ours may be."""
         return Images(self.calls, self.fleet.regions)
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        """Our volumes, in every region where one of ours may be."""
+        return Volumes(self.calls, self.fleet.regions)
 
     @cached_property
     def _used(self) -> RegionsUsed:
@@ -154,6 +162,21 @@ class AwsProvider:
         found = self.fleet.ours(cancel)
         self._used.settle({each.offer.region for each in found})
         return found
+
+    def held(self, cancel: CancelToken) -> Sequence[Held]:
+        """Our images, volumes and snapshots. A volume of gp3 has its price from the table, without what speed costs."""
+        with together(cancel) as scope:
+            images = scope.start("images", lambda: self.images.all(scope.cancel))
+            volumes = scope.start("volumes", lambda: self.volumes.all(scope.cancel))
+            copies = scope.start("snapshots", lambda: self.volumes.snapshots(scope.cancel))
+        return (
+            *(Held("image", self.name, e.id, e.name, e.region, e.state, e.gb) for e in images.result()),
+            *(
+                Held("volume", self.name, e.id, e.name, e.zone, e.state, e.gb, e.machine, month_of(e))
+                for e in volumes.result()
+            ),
+            *(Held("snapshot", self.name, e.id, e.name, e.region, e.state, e.gb) for e in copies.result()),
+        )
 
     def release(self, machine_id: str, cancel: CancelToken) -> None:
         """Terminate a machine of ours and see it end. Raises ``ReleaseOwed`` when that is not sure, ``aws-not-ours``."""
