@@ -17,6 +17,7 @@ from runctl.engine.plan import CodePlan, EnvironmentPlan, LeftOut, Plan, what_is
 from runctl.engine.pool import ask_all, free, none_free
 from runctl.engine.steps import step
 from runctl.engine.stored_environments import stored_for
+from runctl.project.preflight import preflight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -104,7 +105,7 @@ class Planner:
             secret_variables=tuple(self.secrets),
             resume_from=resume_from,
             warnings=(
-                *self._warnings(project, facts),
+                *self._warnings(spec, project, facts),
                 *(each.what for each in checks if each.state == "warn"),
             ),
             actions=tuple(
@@ -237,8 +238,17 @@ class Planner:
             commands=tuple(tuple(argv) for argv in found["argv"]),
         )
 
-    def _warnings(self, project: Project, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    def _warnings(self, spec: RunSpec, project: Project, facts: Mapping[str, Any]) -> tuple[str, ...]:
         out = [str(warning) for warning in project.dependencies.warnings]
+        out += preflight(
+            project.root.path,
+            spec.script,
+            spec.args,
+            travels={entry["path"] for entry in project.snapshot.entries},
+            left_out=(*project.listing.left_out, *project.listing.secrets),
+            dependencies=project.dependencies,
+            installs=spec.deps is not DepsMode.SKIP,
+        )
         out += [f"{problem.path}: {problem.what}" for problem in project.listing.problems]
         out += newcomers(project.snapshot.entries, set(facts["missing"]))
         out += collisions(project.snapshot.entries)
