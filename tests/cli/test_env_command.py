@@ -164,3 +164,14 @@ def test_the_longest_unused_go_first() -> None:
     assert unused(known, now=400, older_than=150, most=None) == ["c", "a"]
     assert unused(known, now=400, older_than=250, most=10) == ["a", "c"]
     assert unused(known, now=400, older_than=None, most=None) == []
+
+
+def test_what_only_conda_can_install_is_refused_before_anything_starts(user: World) -> None:
+    project = user.project({"train.py": "print('ran')\n", "environment.yml": "dependencies: [pytorch]\n"})
+    got = user.runctl("train", "train.py", cwd=project)
+    assert (got.code, got.out) == (2, "")
+    assert "conda-environment" in got.err
+    assert "requirements.txt" in got.err
+    assert user.runctl("env", "build", "train.py", cwd=project).code == 2
+    skipped = user.runctl("train", "train.py", "--deps", "skip", cwd=project)
+    assert skipped.out == "ran\n", skipped.err

@@ -120,7 +120,7 @@ def plan_bake(
     """
     found = resolve_script(script, cwd=cwd or Path.cwd(), root=None)
     project = read_project(rt, found.root, found.path)
-    request = project.dependencies.request
+    request = project.dependencies.wanted()
     if request is None:
         raise known("env-nothing", script=str(found.path), why=project.dependencies.why)
     provider = provider_of(rt, read_only=dry)

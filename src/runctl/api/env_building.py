@@ -55,7 +55,7 @@ def build_environment(rt: Runtime, script: str, target: str, *, cwd: Path | None
     """
     found = resolve_script(script, cwd=cwd or Path.cwd(), root=None)
     project = read_project(rt, found.root, found.path)
-    request = project.dependencies.request
+    request = project.dependencies.wanted()
     if request is None:
         raise known("env-nothing", script=str(found.path), why=project.dependencies.why)
     place = machine_at(rt, target)

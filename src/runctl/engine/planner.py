@@ -73,7 +73,7 @@ class Planner:
             CapacityError: no machine satisfies the request.
             RunctlError: what the machine's agent says, for example ``python-missing``; what the store says.
         """
-        request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
+        request = None if spec.deps is DepsMode.SKIP else project.dependencies.wanted()
         if request is not None:
             spec = replace(spec, resources=replace(spec.resources, environment=str(request["digest"])))
         offers = self.offers(spec)

@@ -4,7 +4,7 @@
 2. ``uv.lock`` with its ``pyproject.toml``;
 3. ``pyproject.toml`` with a ``[project]`` table (one with only ``[tool.…]`` tables says nothing about dependencies);
 4. ``requirements.txt``, with all it includes;
-5. nothing.
+5. nothing; an ``environment.yml`` of conda is seen, and refused where it would be the one that decides.
 
 Of each kind the nearest counts: beside the script, then folder by folder up to the project root. The project itself
 and its local packages are never installed: an environment is shared by all runs that need the same packages, while the
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runctl.core.model import ProjectPath
 
 _PIN: Final = re.compile(r"^(?:cpython[-@]?|python[-@]?)?(\d+\.\d+)(\.\d+)?$")
+_CONDA: Final = ("environment.yml", "environment.yaml")
 _PASSWORD: Final = re.compile(r"://[^\s/@]+@")
 # The parts of pyproject.toml that change what is installed; the rest (linters, metadata) may change freely.
 _DECISIVE: Final = ("dependencies", "dynamic", "requires-python", "optional-dependencies")
@@ -45,6 +46,13 @@ class Dependencies:
     python: str | None = None
     request: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    conda: str = ""  # the file that says what is needed, in a way that runctl does not install
+
+    def wanted(self) -> dict[str, Any] | None:
+        """The ``request``, for who is going to install it. Raises ``conda-environment``."""
+        if self.conda:
+            raise known("conda-environment", path=self.conda)
+        return self.request
 
 
 @dataclass
@@ -88,6 +96,9 @@ def find(
         or _requirements(root, script)
     )
     if found is None:
+        conda = next(filter(None, (_nearest(root, script, name) for name in _CONDA)), "")
+        if conda:
+            return Dependencies("none", f"{conda} is conda's, which runctl does not install", conda=conda)
         why = (
             "no inline metadata, uv.lock, pyproject.toml with a [project] table or requirements.txt was found"
         )

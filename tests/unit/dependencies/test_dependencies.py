@@ -293,3 +293,16 @@ def test_dynamic_dependencies_are_left_to_the_build_backend(tmp_path: Path) -> N
     assert found.request["requirements"] is None
     poetry = '[tool.poetry]\nname = "p"\n[tool.poetry.dependencies]\nnumpy = "*"\n[build-system]\nrequires = ["poetry-core"]\n'
     assert look(tmp_path, {"pyproject.toml": poetry}).kind == "pyproject"
+
+
+def test_an_environment_of_conda_is_refused_unless_something_else_decides(tmp_path: Path) -> None:
+    conda = "name: lab\ndependencies: [python=3.11, pytorch]\n"
+    found = look(tmp_path, {"environment.yml": conda}, "sub/train.py")
+    assert (found.kind, found.conda, found.request) == ("none", "environment.yml", None)
+    with pytest.raises(UsageError) as caught:
+        found.wanted()
+    assert caught.value.code == "conda-environment"
+    assert "environment.yml" in caught.value.what
+    beside = look(tmp_path, {"environment.yml": conda, "requirements.txt": "torch\n"})
+    assert (beside.kind, beside.conda) == ("requirements", "")
+    assert beside.wanted() is not None

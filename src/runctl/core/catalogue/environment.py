@@ -212,6 +212,23 @@ ENTRIES = {
         fix=("give more of its digits",),
         explain="The beginning of a key is enough where it belongs to one environment only.",
     ),
+    "conda-environment": Known(
+        errors.UsageError,
+        what="{path} is an environment of conda, which runctl does not install",
+        why="there is no requirements.txt, pyproject.toml, uv.lock or inline metadata beside the script or above it",
+        fix=(
+            "write down what the conda environment has of Python packages, and keep what conda alone has on the machine:",
+            "  conda run -n NAME pip list --format=freeze > requirements.txt",
+            "or use what the machine's own Python has:",
+            "  runctl train SCRIPT --deps skip",
+        ),
+        explain=(
+            "runctl installs Python packages with uv or pip, on any machine and without root. Packages that only conda has "
+            "(compilers, CUDA libraries, R) would need conda itself there, and another index, resolver and lock. Most of what "
+            "trains is on PyPI, CUDA libraries included. Where a requirements.txt is there too, that one decides, and the "
+            "file of conda is not looked at."
+        ),
+    ),
     "env-nothing": Known(
         errors.UsageError,
         what="{script} needs no environment",
