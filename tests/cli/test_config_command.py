@@ -264,3 +264,77 @@ def test_a_folder_that_cannot_be_written_is_said_and_nothing_left(world: World) 
     got = world.runctl("config", "set", "deps", "skip", "--user", cwd=project)
     assert got.code == 2
     assert got.err.startswith(f"error[config-unwritable]: cannot write {user_file(world)}")
+
+
+RUST = """\
+[aws]
+region = "eu-west-1"
+default_instance_type = "g5.xlarge"
+default_ami = "ami-08fa3ed5577079e64"
+use_spot = true
+s3_bucket = "lab-runs"
+user_id = "ann"
+
+[runpod]
+api_key = "rp-secret"
+
+[checkpoint]
+dir = "checkpoints"
+keep_last_n = 10
+"""
+
+
+def test_a_file_of_the_rust_tool_is_known_and_brought_over(world: World) -> None:
+    project = world.project({".runctl.toml": RUST, "train.py": "print('ran')\n"})
+    (project / ".runctl.toml").chmod(0o600)
+    refused = world.runctl("train", "train.py", cwd=project)
+    assert refused.code == 2
+    assert "runctl config import" in refused.err
+    dry = world.runctl("config", "import", "--dry-run", cwd=project)
+    assert (project / ".runctl.toml").read_text() == RUST
+    made = world.runctl("config", "import", cwd=project)
+    assert made.code == 0, made.err
+    text = (project / ".runctl.toml").read_text()
+    assert text == dry.out
+    assert text == textwrap.dedent("""\
+        # Brought over from the Rust runctl.
+        version = 1
+        instance_type = "g5.xlarge"
+        spot = true
+
+        [aws]
+        bucket = "lab-runs"
+        region = "eu-west-1"
+        """)
+    kept = project / ".runctl.toml.rust~"
+    assert kept.read_text() == RUST
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert kept.name not in world.runctl("project", "--files", cwd=project).out
+    assert "rp-secret" not in text + made.err + made.out
+    for words in (
+        "- runpod.api_key: a key stands in no file",
+        "- checkpoint.keep_last_n: say it",
+        "! spot: it counts",
+    ):
+        assert words in made.err
+    assert world.runctl("config", "get", "aws.bucket", cwd=project).out == "lab-runs\n"
+    again = world.runctl("config", "import", cwd=project)
+    assert again.code == 2
+    assert "config-not-rust" in again.err
+
+
+def test_the_users_file_of_the_rust_tool_too(world: World, tmp_path: Path) -> None:
+    user_file(world).parent.mkdir(parents=True)
+    user_file(world).write_text('[aws]\ns3_bucket = "mine"\n')
+    told = world.runctl("config", "import", "--json", cwd=tmp_path).json()
+    assert told["settings"] == {"aws.bucket": "mine"}
+    assert told["file"] == str(user_file(world))
+    assert world.runctl("config", "get", "aws.bucket", cwd=tmp_path).out == "mine\n"
+
+
+def test_nothing_else_is_brought_over(world: World, project: Path) -> None:
+    before = (project / ".runctl.toml").read_text()
+    refused = world.runctl("config", "import", cwd=project)
+    assert refused.code == 2
+    assert "config-not-rust" in refused.err
+    assert (project / ".runctl.toml").read_text() == before

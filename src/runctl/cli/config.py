@@ -64,6 +64,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser(
         "validate", help="check every layer", description="Check every layer, and list all problems."
     )
+    bring = actions.add_parser(
+        "import",
+        help="bring over a file of the Rust runctl",
+        description="Bring over a configuration of the Rust runctl, in its place; the old one is kept beside it.",
+    )
+    bring.add_argument("file", metavar="FILE", nargs="?", help="the project's or the user's unless given")
+    bring.add_argument("-n", "--dry-run", action="store_true", help="print the new file, change nothing")
     actions.add_parser("path", help="the files that are read", description="Print the files that are read.")
 
 
@@ -85,7 +92,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
     """Run one action; 0, or 2 for ``validate`` with problems.
 
     Raises:
-        UsageError: ``config-key-unknown``, ``config-value-wrong``, ``config-invalid``, ``config-unwritable``.
+        UsageError: ``config-not-rust``, ``config-key-unknown``, ``config-value-wrong``, ``config-invalid``, ``config-unwritable``.
     """
     actions: dict[str, Callable[[argparse.Namespace, Session], int]] = {
         "show": _show,
@@ -94,6 +101,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         "unset": _unset,
         "validate": _validate,
         "path": _path,
+        "import": _import,
     }
     return actions[args.action](args, session)
 
@@ -285,6 +293,12 @@ def _recorded_secrets(config: layers.Config) -> list[Problem]:
         for name in config.table("env")
         if _SECRET_NAME.search(name)
     ]
+
+
+def _import(args: argparse.Namespace, session: Session) -> int:
+    from runctl.cli.config_import import bring_over  # noqa: PLC0415 - only for whoever comes from there
+
+    return bring_over(args, session)
 
 
 def _path(args: argparse.Namespace, session: Session) -> int:

@@ -101,6 +101,7 @@ def sync_project(
             request = {"project": project, "store": None if store is None else dict(store.access())}
             _hold(talk, agent, request, scope.cancel)
         snapshot, scanned = scanning.result()
+        talk.conclude(snapshot)
         answer = talk.answer()
         SyncedTrees(snapshot.root, env=env).note(agent.machine, answer["tree"])
         doing.skipped = not talk.wire
@@ -180,6 +181,9 @@ class _Talk:
         self._trees: SyncedTrees | None = None
         self._base = ""
         self._pace = Pace(ZLIB)
+        self._guess: _Guess | None = None
+        self._told: Contents | None = None  # of what was told after being asked
+        self._first = b""
         self.last = b""
         self.path = ""
         self.wire = 0
@@ -188,6 +192,7 @@ class _Talk:
         """Take apart what the agent says."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
+            self._first = self._first or line
             self.last = line
             self._heard.put(line)
 
@@ -220,36 +225,44 @@ class _Talk:
 
     def frames(self) -> Iterator[bytes]:
         """What the agent is told, after it has said what it has; afresh for each command that is tried."""
-        self._heard, self._rest, self.last, self.wire = queue.SimpleQueue(), b"", b"", 0
+        self._heard, self._rest, self._first, self.last, self.wire = queue.SimpleQueue(), b"", b"", b"", 0
+        self._guess = self._told = None
         return self._frames(self._heard)
 
     def _frames(self, heard: queue.SimpleQueue[bytes]) -> Iterator[bytes]:
-        guess = self._guessed(heard)
+        guess = self._guess = self._guessed(heard)
         if guess is not None:
             yield from guess.frames
         said = self._next(heard)
         if said is None:
             return
-        self.path = said["path"]
         self._pace = Pace(best(zstd=bool(said.get("zstd"))))
         snapshot, _ = self._scanning.result()
         trees = SyncedTrees(snapshot.root, env=self._env)
-        if guess is not None and said["has"] == guess.base:
-            self._trees, self._base = trees, guess.base
-            if guess.contents is not None:
-                self.wire = sum(map(len, guess.frames))
-                trees.keep(snapshot.digest, snapshot.entries, _recipes(snapshot.entries, guess.contents))
-            return
-        if said["has"] == snapshot.digest:
+        if said["has"] == snapshot.digest or (guess is not None and said["has"] == guess.base):
             return
         self._trees = trees
         before = trees.read(said["has"])
         self._base = "" if before is None else said["has"]
-        contents = Contents(snapshot, {} if before is None else _tuples(before[1]))
+        contents = self._told = Contents(snapshot, {} if before is None else _tuples(before[1]))
         for frame in self._tell(snapshot, contents, before, heard, ask=not said.get("empty")):
             self.wire += len(frame)
             yield frame
-        trees.keep(snapshot.digest, snapshot.entries, _recipes(snapshot.entries, contents))
+
+    def conclude(self, snapshot: Snapshot) -> None:
+        """Once the agent has ended well: what became of what it was told.
+
+        Not in ``frames``: whoever feeds the agent may still be behind when it has ended.
+        """
+        said = json.loads(self._first)
+        self.path = said["path"]
+        contents = self._told
+        if contents is None and self._guess is not None and said["has"] == self._guess.base:
+            contents = self._guess.contents
+            self.wire = 0 if contents is None else sum(map(len, self._guess.frames))
+        if contents is not None:
+            recipes = _recipes(snapshot.entries, contents)
+            SyncedTrees(snapshot.root, env=self._env).keep(snapshot.digest, snapshot.entries, recipes)
 
     def _guessed(self, heard: queue.SimpleQueue[bytes]) -> _Guess | None:
         """What to say at once, if little differs from the tree that the machine had last, as far as we know.
@@ -268,6 +281,7 @@ class _Talk:
         before = trees.read(base)
         if before is None:
             return None
+        self._trees, self._base = trees, base  # to be forgotten, should the machine lack something of it
         contents = Contents(snapshot, _tuples(before[1]))
         told, lacking = self._difference(snapshot, contents, before)
         if sum(piece.size for piece in lacking) > _AT_ONCE:

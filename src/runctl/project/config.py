@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runctl.core.catalogue import known
+from runctl.project import rust_config
 from runctl.project.config_file import (
     PROJECT_FILE,
     PYPROJECT,
@@ -127,6 +128,7 @@ class Config:
 
 
 _DEFAULT = _Origin("default")
+_OF_RUST = "this is a file of the Rust runctl; bring it over with: runctl config import"
 
 
 def defaults() -> Config:
@@ -223,6 +225,8 @@ def _add_file(config: Config, path: Path, start: Path, *, kind: str) -> list[Pro
     opened = open_file(path, shown_path(path, start))
     if isinstance(opened, Problem):
         return [opened]
+    if rust_config.is_one(opened.table):
+        return [Problem(shown_path(path, start), None, None, "", _OF_RUST)]
     problems: list[Problem] = []
     for key, keys, value in entries(opened, opened.table, problems):
         setting = SETTINGS[key]

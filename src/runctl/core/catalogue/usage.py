@@ -60,6 +60,17 @@ ENTRIES = {
             "files are read; `runctl config validate` checks again after an edit."
         ),
     ),
+    "config-not-rust": Known(
+        errors.UsageError,
+        what="{path} is not a configuration of the Rust runctl",
+        why="{detail}",
+        fix=("name the file", "  runctl config import FILE"),
+        explain=(
+            "The Rust tool had sections [runpod], [local], [checkpoint] and [monitoring], and keys such as aws.s3_bucket. "
+            "`runctl config import` brings over a file that has some of them, .runctl.toml of the project or "
+            "~/.config/runctl/config.toml unless another is named."
+        ),
+    ),
     "config-key-unknown": Known(
         errors.UsageError,
         what="no such setting: {key}",
