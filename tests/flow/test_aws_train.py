@@ -69,6 +69,9 @@ def test_a_run_from_nothing_to_a_result(user: World, project: Path, aws: Account
     record = user.runctl("show", "latest", "--json").json()
     assert record["machines"][0]["to"] is not None
     assert user.runctl("resources", "--json").json() == []
+    proof = user.runctl("verify", "latest", "--json", timeout=60).json()
+    assert (proof["by"], proof["holds"]) == ("store", True)
+    assert {"code": True, "command": True}.items() <= {p["what"]: p["holds"] for p in proof["proofs"]}.items()
 
 
 def test_a_second_run_of_the_same_code_sends_nothing(user: World, project: Path) -> None:

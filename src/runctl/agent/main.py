@@ -162,6 +162,12 @@ def _remove(request: dict[str, Any], _source: wire.Input, home: Home, _digest: s
     return remove.remove(request, home=home)
 
 
+def _verify(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
+    from runctl.agent import verify  # noqa: PLC0415
+
+    return verify.verify(request, home=home)
+
+
 def _checkpoints(request: dict[str, Any], _source: wire.Input, home: Home, _digest: str) -> Answer:
     from runctl.agent import checkpoints  # noqa: PLC0415
 
@@ -200,6 +206,7 @@ HANDLERS: dict[str, Handler] = {
     "keep": _keep,
     "renew": _renew,
     "secrets": _secrets,
+    "verify": _verify,
     "checkpoints": _checkpoints,
     "environments": _environments,
     "files": _files,

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from runctl.api.transferring import plan_transfer as plan_transfer
     from runctl.api.unfinished import give_up_uploads as give_up_uploads
     from runctl.api.unfinished import unfinished_uploads as unfinished_uploads
+    from runctl.api.verifying import verify as verify
     from runctl.api.watching import cancel as cancel
     from runctl.api.watching import checkpoints as checkpoints
     from runctl.api.watching import follow as follow
@@ -81,6 +82,7 @@ _HOMES = {
     "pull_checkpoint": "pulling",
     "pull_outputs": "pulling",
     "compare": "comparing",
+    "verify": "verifying",
     "build_environment": "env_building",
     "plan_copy": "objects",
     "plan_transfer": "transferring",

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "runs": ("runctl.cli.runs", "list runs, newest first", "Watch"),
     "show": ("runctl.cli.show", "show one run: state, steps, cost, what to type next", "Watch"),
     "diff": ("runctl.cli.diff", "show what differs between two runs", "Watch"),
+    "verify": ("runctl.cli.verify", "prove what a run ran: code, command, environment", "Watch"),
     "logs": ("runctl.cli.logs", "print a run's output, from any point, and follow it", "Watch"),
     "attach": ("runctl.cli.attach", "follow a run again, as train does", "Watch"),
     "cancel": ("runctl.cli.cancel", "end a run and every process it started", "Watch"),
