@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.awsworld import Account, account, debts, with_policy
+from tests.awsworld import Account, Client, account, debts, with_policy
 from tests.conftest import World
 from tests.unit.environment.wheel_index import wheel
 from tests.unit.sandbox.cloud_world import until
@@ -138,4 +138,18 @@ def test_the_printed_policy_is_enough_to_bake_and_prune(
     made = world.runctl("aws", "ami", "bake", "train.py", *TYPE, "--yes", "--json", cwd=project, timeout=300)
     assert made.code == 0, made.out
     assert world.runctl("aws", "ami", "prune", made.json()["id"], "--yes").code == 0
+    assert user.runctl("aws", "ami", "list", "--json").json() == []
+
+
+@pytest.mark.parametrize("seen", ["get a machine", "environment", "copy its disk"])
+def test_a_bake_that_is_cancelled_leaves_neither_image_nor_machine(
+    user: World, project: Path, aws: Account, seen: str
+) -> None:
+    words = ("aws", "ami", "bake", "train.py", *TYPE, "--yes", "--verbose")
+    client = Client.start(user, *words, cwd=project)
+    client.see(seen, seconds=120)
+    client.end()
+    assert client.process.returncode == 130, client.text
+    until(lambda: not aws.instances(), lambda: str(aws.instances()), seconds=60)
+    assert debts(user) == []
     assert user.runctl("aws", "ami", "list", "--json").json() == []
