@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import World
 
 
@@ -24,6 +24,10 @@ def ran(world: World) -> Path:
     run = world.runctl("runs", "--json").json()[0]["id"]
     code: Path = world.machine / "runs" / run / "code"
     return code
+
+
+def kept_in(world: World) -> Path:
+    return Path(world.runctl("show", "latest", "--json").json()["paths"]["record"])
 
 
 def test_what_ran_is_what_was_recorded(world: World, ran: Path) -> None:
@@ -58,8 +62,37 @@ def test_what_was_changed_since_is_said(world: World, ran: Path, how: str) -> No
     assert f"! code         changed on the machine since it was assembled: {changed}" in got.out
 
 
-def test_a_machine_that_knows_nothing_of_it_proves_nothing(world: World, ran: Path) -> None:
+def test_a_machine_that_knows_nothing_of_it_any_more_gave_a_receipt(world: World, ran: Path) -> None:
     ran.parent.rename(ran.parent.with_name("elsewhere"))
+    shown = world.runctl("show", "latest", "--json").json()
+    receipt = shown["receipt"]
+    assert (receipt["code"], receipt["files"]) == (shown["code"], 4)
+    assert receipt["command"][1:] == ["train.py", "--lr", "1"]
+    assert receipt["machine"]["hostname"] in world.runctl("show", "latest").out
+    got = world.runctl("verify", "latest")
+    assert got.code == 0, got.err
+    assert "by its receipt" in got.out
+    assert "= code" in got.out
+    assert "4 entries compared by the machine before it began" in got.out
+    assert "= command      train.py --lr 1" in got.out
+
+
+def test_a_record_that_was_changed_contradicts_the_receipt(world: World, ran: Path) -> None:
+    ran.parent.rename(ran.parent.with_name("elsewhere"))
+    record = kept_in(world) / "run.json"
+    kept = json.loads(record.read_text())
+    record.write_text(json.dumps(kept | {"code": "0" * 64, "args": ["--lr", "2"]}))
+    for index in record.parent.parent.parent.glob("index*"):  # it is made again out of the records
+        index.unlink()
+    got = world.runctl("verify", "latest")
+    assert got.code == 1
+    assert "! code" in got.out
+    assert "! command" in got.out
+
+
+def test_without_a_receipt_nothing_is_proved(world: World, ran: Path) -> None:
+    ran.parent.rename(ran.parent.with_name("elsewhere"))
+    (kept_in(world) / "machine-events-1.jsonl").unlink()
     got = world.runctl("verify", "latest")
     assert got.code == 0, got.err
     assert "by its record" in got.out

@@ -71,6 +71,8 @@ def test_a_run_from_nothing_to_a_result(user: World, project: Path, aws: Account
     assert user.runctl("resources", "--json").json() == []
     proof = user.runctl("verify", "latest", "--json", timeout=60).json()
     assert (proof["by"], proof["holds"]) == ("store", True)
+    assert {proof["what"] for proof in proof["proofs"]} >= {"code", "command", "environment"}
+    assert record["receipt"]["machine"]["hostname"]
     assert {"code": True, "command": True}.items() <= {p["what"]: p["holds"] for p in proof["proofs"]}.items()
 
 

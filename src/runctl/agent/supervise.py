@@ -47,6 +47,7 @@ class Supervisor:
     def __init__(self, request: dict[str, Any], *, run: RunFolder, home: Home) -> None:
         self._request = request
         self._run = run
+        self._home = home
         self._wake = Wake()
         grace = request.get("grace")
         self._stop = Stop(run, grace=DEFAULT_GRACE if grace is None else float(grace))
@@ -60,6 +61,7 @@ class Supervisor:
         )
         self._groups: list[str] = []
         self._pid = 0
+        self._stamped: dict[str, Any] | None = None
         self._child: script.Child | None = None
         self._deadline: float | None = None
         self._times = OutputTimes(run)
@@ -158,6 +160,20 @@ class Supervisor:
             env_key=self._preparation.env_key,
         )
         self._journal.emit("run.changed", state="running", pid=self._pid)
+        self._stamp()
+
+    def _stamp(self) -> None:
+        """Say what runs, once; again when the environment it runs in has become complete meanwhile."""
+        from runctl.agent import receipt  # noqa: PLC0415 - the script runs already
+
+        now, key = self._record.now, self._preparation.env_key
+        if self._stamped is None or (
+            self._stamped["environment"] is None and receipt.environment(self._home, key) is not None
+        ):
+            self._stamped = receipt.receipt(
+                self._request, home=self._home, command=now["command"], env_key=key
+            )
+            self._journal.emit("run.receipt", **self._stamped)
 
     def _watch(self) -> list[dict[str, Any]]:
         """Until the script has ended, by itself or because we had to; returns whom we told to end."""
@@ -220,6 +236,8 @@ class Supervisor:
         if self._secrets is not None:
             self._secrets.close()
         cgroups.remove(self._groups)
+        if self._stamped is not None:
+            self._stamp()
         self._journal.emit(
             "run.ended",
             outcome=fields["outcome"],

@@ -6,8 +6,7 @@ import os
 import stat
 from hashlib import sha256
 
-from runctl.agent import status, tree, wire
-from runctl.agent.env_recipe import Place
+from runctl.agent import receipt, status, tree, wire
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import read_json
 
@@ -43,7 +42,6 @@ def verify(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
         if now is not None:
             found.append(now)
     key = current.get("env_key") or ""
-    marker = read_json(Place(home.path, key).marker) if key else None
     return {
         "tree": tree.digest_of(found),
         "asked": spec["tree_digest"],
@@ -54,9 +52,7 @@ def verify(request: dict[str, Any], *, home: Home) -> dict[str, Any]:
         "script": spec["script"],
         "args": spec["args"],
         "env_key": key,
-        "environment": None
-        if marker is None
-        else {name: marker.get(name) for name in ("key", "request", "python", "packages", "platform")},
+        "environment": receipt.environment(home, key),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from runctl.core.errors import MachineGone, RunctlError, UnreachableError
 from runctl.core.quantities import count
 from runctl.engine.folders import read_plan
 from runctl.engine.hand_over import get_request
+from runctl.engine.records import RECEIPT, newest_receipt, recorded_receipt
+from runctl.engine.store_reader import EVENTS, StoreReader
 from runctl.project.text import shown
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Verified:
-    """All of a run. ``by`` is who was asked: ``machine``, ``store`` or ``record``."""
+    """All of a run. ``by`` is who was asked: ``machine``, ``store``, ``receipt`` or ``record``."""
 
     run: Run
     by: str
@@ -59,11 +62,11 @@ def verify(rt: Runtime, reference: str) -> Verified:
     try:
         said = rt.agent(run.endpoint).call("verify", {"run": run.id}, cancel=rt.cancel)
     except (MachineGone, UnreachableError) as error:
-        return _by_store(rt, run, plan, error)
+        return _afterwards(rt, run, plan, error)
     except RunctlError as error:
         if error.code != "run-unknown":
             raise
-        return _by_store(rt, run, plan, error)
+        return _afterwards(rt, run, plan, error)
     return Verified(run, "machine", (_code(run, said), _command(plan, said), *_environment(run, plan, said)))
 
 
@@ -109,16 +112,20 @@ def _environment(run: Run, plan: Mapping[str, Any] | None, said: Mapping[str, An
     return [Proof("environment", True, words)]
 
 
-def _by_store(rt: Runtime, run: Run, plan: Mapping[str, Any] | None, why: RunctlError) -> Verified:
-    """What the store has of the run's last attempt. Its machine compared the code with the digest before it began."""
+def _afterwards(rt: Runtime, run: Run, plan: Mapping[str, Any] | None, why: RunctlError) -> Verified:
+    """What its last machine said before it went (the receipt), and what it was asked for, as its store has it."""
     gone = Proof("machine", None, f"{run.machine}: {why.what}")
+    with rt.index(read_only=True) as index:
+        said = recorded_receipt(index.folder(run.id), run.attempt)
     if not run.store:
-        return Verified(run, "record", (gone, Proof("code", None, f"recorded {run.code[:12]}")))
+        return _by_receipt(run, plan, said, gone)
     try:
-        request = get_request(rt.store(run.store, read_only=True), run.id, run.attempt, cancel=rt.cancel)
+        store = rt.store(run.store, read_only=True)
+        request = get_request(store, run.id, run.attempt, cancel=rt.cancel)
+        said = said or _stored_receipt(rt, StoreReader(store, run.id, run.attempt))
     except RunctlError as error:
-        return Verified(run, "record", (gone, Proof("code", None, f"the store: {error.what}")))
-    same = request["tree_digest"] == run.code
+        return _by_receipt(run, plan, said, Proof("store", None, error.what))
+    same = request["tree_digest"] == run.code and (said is None or said["code"] == run.code)
     code = Proof(
         "code",
         same,
@@ -126,4 +133,35 @@ def _by_store(rt: Runtime, run: Run, plan: Mapping[str, Any] | None, why: Runctl
         if same
         else f"recorded {run.code[:12]}, asked for {request['tree_digest'][:12]}",
     )
-    return Verified(run, "store", (gone, code, _command(plan, request)))
+    environment = [] if said is None else _environment(run, plan, _as_seen(run, said))
+    return Verified(run, "store", (gone, code, _command(plan, request), *environment))
+
+
+def _stored_receipt(rt: Runtime, reader: StoreReader) -> dict[str, Any] | None:
+    """The receipt among the events that the machine stored."""
+    told = b"".join(data for _, data in reader.read(EVENTS, 0, rt.cancel))
+    return newest_receipt(json.loads(line) for line in told.split(b"\n")[:-1] if RECEIPT in line)
+
+
+def _by_receipt(
+    run: Run, plan: Mapping[str, Any] | None, said: Mapping[str, Any] | None, gone: Proof
+) -> Verified:
+    """What the machine said when it started the script, as it was copied here then; else the record alone."""
+    if said is None:
+        return Verified(run, "record", (gone, Proof("code", None, f"recorded {run.code[:12]}")))
+    same = said["code"] == run.code
+    code = f"{run.code[:12]}, {count(said['files'], 'entries')} compared by the machine before it began"
+    proof = Proof("code", same, code if same else f"recorded {run.code[:12]}, it ran {said['code'][:12]}")
+    asked = None if plan is None else list(plan["command"])
+    tail = [run.script, *run.args]
+    ran = list(said["command"])[-len(tail) :]
+    command = Proof("command", ran == tail, " ".join(ran))
+    if asked is not None and asked[-len(tail) :] != ran:
+        command = Proof("command", False, f"planned {' '.join(asked)}, ran {' '.join(ran)}")
+    return Verified(run, "receipt", (gone, proof, command, *_environment(run, plan, _as_seen(run, said))))
+
+
+def _as_seen(run: Run, said: Mapping[str, Any]) -> dict[str, Any]:
+    """A receipt's environment in the words of the machine's own answer."""
+    found = said["environment"]
+    return {"env_key": run.env_key if found is None else found["key"], "environment": found}

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the argument."""
-    parser.epilog = (
-        "--json prints one object: the record, its steps, the plan's command, and where its files are."
-    )
+    parser.epilog = "--json prints one object: the record, its steps, the plan's command, the machine's receipt, and where its files are."
     add_run(parser)
 
 
@@ -28,6 +26,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
     """Print the page, 0. Raises ``run-not-found`` or ``run-ambiguous``."""
     from runctl import api  # noqa: PLC0415 - `show --help` does without the engine
     from runctl.engine.folders import read_plan  # noqa: PLC0415
+    from runctl.engine.records import recorded_receipt  # noqa: PLC0415
 
     runtime = session.runtime
     found = api.get_run(runtime, args.run)
@@ -35,6 +34,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         steps = index.steps(found.id)
         folder = index.folder(found.id)
     plan = read_plan(folder)
+    receipt = recorded_receipt(folder, found.attempt)
     paths = places(found, folder.path, plan)
     if session.options.json:
         session.out_json(
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
                 **found.to_json(),
                 "steps": [{k: v for k, v in step._asdict().items() if k != "run"} for step in steps],
                 "command": None if plan is None else plan["command"],
+                "receipt": receipt,
                 "paths": paths,
             }
         )
@@ -50,7 +51,13 @@ def run(args: argparse.Namespace, session: Session) -> int:
     from runctl.views.runs import page  # noqa: PLC0415
 
     text = page(
-        found.to_json(), steps=steps, plan=plan, paths=paths, now=time.time(), style=out_style(session)
+        found.to_json(),
+        steps=steps,
+        plan=plan,
+        receipt=receipt,
+        paths=paths,
+        now=time.time(),
+        style=out_style(session),
     )
     session.out(text)
     return 0

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 The machine hashes the run's code anew and says which environment it used; both are compared with what was decided here. Where
-the machine is gone, the request in the run's store is. The exit status is 1 when something contradicts the record.
+the machine is gone, the receipt is that it gave when it started the script, and the request in the run's store. The exit status
+is 1 when something contradicts the record.
 
 examples:
   runctl verify latest

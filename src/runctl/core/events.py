@@ -126,6 +126,27 @@ class RunChanged(Event):
 
 
 @dataclass(frozen=True)
+class RunReceipt(Event):
+    """What the script was started with, as its machine saw it. Names of variables, never their values.
+
+    ``code``: digest of the tree, which the machine compared; ``environment``: key, request digest, Python, packages,
+    platform, installer, or None where there is none (yet: with ``--deps background`` a second receipt has it);
+    ``machine``: hostname, platform, kernel, cpus, memory in bytes; ``data``: the addresses that were brought.
+    """
+
+    kind = "run.receipt"
+    attempt: int
+    code: str
+    files: int
+    command: tuple[str, ...]
+    environment: dict[str, Any] | None
+    machine: dict[str, Any]
+    variables: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    resumed_from: str = ""
+
+
+@dataclass(frozen=True)
 class Output(Event):
     """A chunk of the script's own output: bytes ``[offset, offset+len(data))`` of ``output.log``, untouched."""
 
@@ -209,6 +230,7 @@ KINDS: dict[str, type[Event]] = {
         InstallerOutput,
         RunPlanned,
         RunChanged,
+        RunReceipt,
         Output,
         CheckpointSeen,
         CheckpointStored,

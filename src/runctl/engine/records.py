@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runctl.engine.folders import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from runctl.engine.folders import RunFolder
 
 HERE, MACHINE = "here", "machine"
+RECEIPT = b'"run.receipt"'
+_STAMP = ("v", "kind", "ts", "run")
 
 
 class StepTime(NamedTuple):
@@ -151,6 +153,17 @@ def recorded_events(folder: RunFolder) -> list[dict[str, Any]]:
     """Every event of a run, here and on its machine, in the order of their time. Torn lines are left out."""
     found = [event for path, _ in _files(folder) for event in _lines(path)]
     return sorted(found, key=lambda event: str(event.get("ts", "")))
+
+
+def recorded_receipt(folder: RunFolder, attempt: int) -> dict[str, Any] | None:
+    """What the attempt's machine said that it ran (``core.events.RunReceipt``), as far as that was copied here."""
+    return newest_receipt(_lines(folder.machine_events(attempt), only=RECEIPT))
+
+
+def newest_receipt(events: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The last receipt among events. Pure."""
+    found = [dict(event) for event in events if event.get("kind") == "run.receipt"]
+    return {name: value for name, value in found[-1].items() if name not in _STAMP} if found else None
 
 
 def recorded_steps(folder: RunFolder, run_id: str) -> list[StepTime]:

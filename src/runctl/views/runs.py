@@ -126,6 +126,7 @@ def page(
     *,
     steps: Sequence[StepTime],
     plan: Mapping[str, Any] | None,
+    receipt: Mapping[str, Any] | None,
     paths: Mapping[str, str],
     now: float,
     zone: tzinfo | None = None,
@@ -154,6 +155,8 @@ def page(
         rows.append(("command", text.command(plan["command"])))
         if plan.get("resume_from"):
             rows.append(("resumed from", text.safe(plan["resume_from"])))
+    if receipt is not None:
+        rows.append(("receipt", text.safe(_receipt(receipt))))
     rows += [(label, text.safe(path)) for label, path in paths.items()]
     lines = [f"{style.paint(f'{label:{LABEL}}', 'dim')}{value}" for label, value in rows]
     if steps:
@@ -167,6 +170,21 @@ STEP_COLUMNS = (
     Column("TIME", right=True),
     Column("RESULT", state=True),
 )
+
+
+def _receipt(receipt: Mapping[str, Any]) -> str:
+    """What the machine said of itself and of what it started."""
+    machine, environment = receipt["machine"], receipt["environment"]
+    said = [
+        machine["hostname"],
+        machine["platform"],
+        text.count(machine["cpus"], "cores"),
+        text.size(machine["memory_bytes"]),
+        text.count(receipt["files"], "files") + " compared",
+    ]
+    if environment is not None:
+        said.append(f"{text.count(environment['packages'], 'packages')} on Python {environment['python']}")
+    return ", ".join(said)
 
 
 def _step(step: StepTime) -> tuple[str, str, str, str]:

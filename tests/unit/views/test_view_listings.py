@@ -191,7 +191,9 @@ def test_the_page_of_a_run_names_every_machine_and_what_they_cost():
         "brave-otter-7k2m", attempt=2, machines=[first, {**first, "machine": "i-2", "attempt": 2}]
     )
     paths = {"output": "s3://b/runctl/runs/01m8/2/output"}
-    shown = page(record, steps=[], plan=None, paths=paths, now=2e9, zone=UTC, style=Style(color=False))
+    shown = page(
+        record, steps=[], plan=None, receipt=None, paths=paths, now=2e9, zone=UTC, style=Style(color=False)
+    )
     assert "machine 1    i-0123456789abcdef0, g5.xlarge spot in us-east-1a\n" in shown
     assert "machine 2    i-2, g5.xlarge spot in us-east-1a\ncost         $0.7200, 0.36 USD an hour\n" in shown
     assert "runctl checkpoint pull brave-otter-7k2m" in shown
