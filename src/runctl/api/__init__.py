@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runctl.api.account import aws_terraform as aws_terraform
     from runctl.api.account import plan_aws_setup as plan_aws_setup
     from runctl.api.booted import resume as resume
+    from runctl.api.checkpoint_choice import choose_checkpoint as choose_checkpoint
     from runctl.api.checkpoint_cleanup import old_checkpoints as old_checkpoints
     from runctl.api.checkpoint_cleanup import remove_checkpoints as remove_checkpoints
     from runctl.api.cleaning import clean as clean
@@ -57,11 +58,13 @@ if TYPE_CHECKING:
     from runctl.api.syncing import keep_synced as keep_synced
     from runctl.api.syncing import sync as sync
     from runctl.api.syncing import would_sync as would_sync
+    from runctl.api.training import new_run as new_run
     from runctl.api.training import train as train
     from runctl.api.transferring import plan_transfer as plan_transfer
     from runctl.api.unfinished import give_up_uploads as give_up_uploads
     from runctl.api.unfinished import unfinished_uploads as unfinished_uploads
     from runctl.api.verifying import verify as verify
+    from runctl.api.watching import attach as attach
     from runctl.api.watching import cancel as cancel
     from runctl.api.watching import checkpoints as checkpoints
     from runctl.api.watching import follow as follow
@@ -79,6 +82,7 @@ _HOMES = {
     "save_plan": "saved_plans",
     "load_plan": "saved_plans",
     "resume": "booted",
+    "choose_checkpoint": "checkpoint_choice",
     "pull_checkpoint": "pulling",
     "pull_outputs": "pulling",
     "compare": "comparing",
@@ -90,7 +94,7 @@ _HOMES = {
     **dict.fromkeys(("disk_usage", "list_objects"), "object_listing"),
     **dict.fromkeys(("old_checkpoints", "remove_checkpoints"), "checkpoint_cleanup"),
     **dict.fromkeys(("held", "resources"), "resources"),
-    "train": "training",
+    **dict.fromkeys(("new_run", "train"), "training"),
     **dict.fromkeys(("check", "checks_for_plan", "explain"), "doctor"),
     **dict.fromkeys(("connect", "execute", "forward", "reach", "shell", "ssh_settings"), "reaching"),
     **dict.fromkeys(("keep_synced", "sync", "would_sync"), "syncing"),
@@ -115,6 +119,7 @@ _HOMES = {
     **dict.fromkeys(("apply_aws_setup", "aws_policies", "aws_terraform", "plan_aws_setup"), "account"),
     **dict.fromkeys(
         (
+            "attach",
             "cancel",
             "checkpoints",
             "follow",

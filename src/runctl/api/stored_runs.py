@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from runctl.api.runtime import Runtime
-    from runctl.core.events import Event
+    from runctl.core.events import Event, Position
     from runctl.core.model import Run
     from runctl.engine.records import Recorder
 
@@ -35,11 +35,14 @@ def reader(rt: Runtime, run: Run) -> StoreReader:
     return StoreReader(rt.store(run.store), run.id, run.attempt)
 
 
-def follow(rt: Runtime, run: Run, recorder: Recorder, *, from_start: bool) -> dict[str, Any]:
+def follow(
+    rt: Runtime, run: Run, recorder: Recorder, *, from_start: bool, after: Position | None
+) -> dict[str, Any]:
     """Emit output and events of the run until its attempt has ended; its last status.
 
     Args:
         from_start: all of the output; otherwise only what comes from now on.
+        after: only what comes after this.
     """
     aside = replace(rt, emit=lambda event: rt.emit(_in_passing(event)))
     follower = Follower(
@@ -49,6 +52,7 @@ def follow(rt: Runtime, run: Run, recorder: Recorder, *, from_start: bool) -> di
         clock=rt.clock,
         on_event_lines=recorder.machine,
     )
+    follower.begin(after, attempt=run.attempt, recorded=recorder.machine_offset())
     stored = reader(rt, run)
     if not from_start:
         follower.output = stored.length(OUTPUT, rt.cancel)

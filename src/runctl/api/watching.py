@@ -9,7 +9,7 @@ from runctl.core.catalogue import known
 from runctl.core.errors import AccessError, MachineGone, UnreachableError, UsageError
 from runctl.core.events import Notice, Output
 from runctl.core.model import Endpoint, Outcome, RunState, run_from_json
-from runctl.engine import kept_trees
+from runctl.engine import cost, kept_trees
 from runctl.engine.folders import RunFolder, is_held, recorded_ids
 from runctl.engine.follow import Follower
 from runctl.engine.observe import absorb, absorb_record
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runctl.api.runtime import Runtime
+    from runctl.core.events import Position
     from runctl.core.model import Run
     from runctl.engine.index import Index
 
@@ -175,11 +176,23 @@ def _from_elsewhere(rt: Runtime, index: Index, reference: str, unknown: UsageErr
     raise unknown
 
 
-def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
+def attach(rt: Runtime, run: Run, *, from_start: bool = True, after: Position | None = None) -> Run:
+    """As ``follow``; where machines were leased for the run, they are seen gone and the cost is told at its end."""
+    ended = follow(rt, run, from_start=from_start, after=after)
+    if ended.machines:
+        from runctl.api.cleaning import see_gone  # noqa: PLC0415 - runs on machines that cost nothing do without
+
+        see_gone(rt, ended)
+        rt.emit(cost.told(ended, now=rt.clock.now()))
+    return ended
+
+
+def follow(rt: Runtime, run: Run, *, from_start: bool = True, after: Position | None = None) -> Run:
     """Emit the run's output and events until it has ended; the run as it ended.
 
     Args:
         from_start: all of the output and the machine's events; otherwise only what comes from now on.
+        after: only what comes after this; a position in an earlier attempt is the start of the latest.
 
     Raises:
         Cancelled: the token was set; the run goes on.
@@ -192,9 +205,9 @@ def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
             if run.store:
                 from runctl.api import stored_runs  # noqa: PLC0415 - as above
 
-                status = stored_runs.follow(rt, run, recorder, from_start=from_start)
+                status = stored_runs.follow(rt, run, recorder, from_start=from_start, after=after)
             else:
-                status = _follow_machine(rt, run, recorder, from_start=from_start)
+                status = _follow_machine(rt, run, recorder, from_start=from_start, after=after)
             ended = absorb(run, status)
             _record(rt, index, ended)
             _record_steps(index, run)
@@ -203,7 +216,9 @@ def follow(rt: Runtime, run: Run, *, from_start: bool = True) -> Run:
     return ended
 
 
-def _follow_machine(rt: Runtime, run: Run, recorder: Recorder, *, from_start: bool) -> dict[str, Any]:
+def _follow_machine(
+    rt: Runtime, run: Run, recorder: Recorder, *, from_start: bool, after: Position | None
+) -> dict[str, Any]:
     follower = Follower(
         rt.agent(run.endpoint, emit=recorder),
         run.id,
@@ -211,6 +226,7 @@ def _follow_machine(rt: Runtime, run: Run, recorder: Recorder, *, from_start: bo
         clock=rt.clock,
         on_event_lines=recorder.machine,
     )
+    follower.begin(after, attempt=run.attempt, recorded=recorder.machine_offset())
     more = {} if from_start else {"tail": 0}
     return follower.follow(wait=True, cancel=rt.cancel, **more)
 

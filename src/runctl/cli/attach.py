@@ -42,17 +42,11 @@ def run(args: argparse.Namespace, session: Session) -> int:
         found = api.get_run(session.runtime, args.run)
         session.view.run = found.name
         try:
-            ended = api.follow(session.runtime, found, from_start=not args.new)
+            ended = api.attach(session.runtime, found, from_start=not args.new)
         except Cancelled:
             return detached(found, session)
         except OSError:  # nobody reads stdout any more, or it cannot be written
             detached(found, session)
             raise
-        if ended.machines:
-            api.see_gone(session.runtime, ended)
-    if ended.machines:
-        from runctl.engine import cost  # noqa: PLC0415 - loaded with the engine
-
-        session.view.emit(cost.told(ended, now=session.runtime.clock.now()))
     api.raise_for_outcome(session.runtime, ended)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runctl.api.checkpoint_choice import choose_checkpoint, nothing_found, reason, reasons
 from runctl.core.catalogue import known
 from runctl.views.text import count, safe, size
 
@@ -26,7 +27,6 @@ examples:
   runctl checkpoint pull brave-otter-7k2m --to models/
 """
 SHOWN_TENSORS = 12  # the largest; --json has more
-SHOWN_REASONS = 3  # of incomplete ones, in an error
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,14 +70,14 @@ def _list(target: str, session: Session) -> int:
     else:
         session.say(f"no complete checkpoint in {answer.get('run', target)}")
     for each in answer["incomplete"]:
-        session.say(f"not complete: {_reason(each)}")
+        session.say(f"not complete: {safe(reason(each))}")
     return 0
 
 
 def _info(target: str, session: Session) -> int:
     where, name = _split(target)
     answer = _find(where, session)
-    chosen = _chosen(where, name, answer)
+    chosen = choose_checkpoint(where, name, answer)
     if "detail" not in chosen:  # a store keeps the bytes; what is in them is looked at here
         chosen |= _looked_into(where, chosen, session)
     if session.options.json:
@@ -86,17 +86,6 @@ def _info(target: str, session: Session) -> int:
     for line in page(chosen.get("place", answer["directory"]), chosen):
         session.out(line)
     return 0
-
-
-def _chosen(where: str, name: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint called ``name``, or the newest. Raises ``checkpoint-not-found``, ``checkpoint-unknown``."""
-    found: list[dict[str, Any]] = answer["checkpoints"]
-    if not found:
-        raise _nothing(where, answer)
-    chosen = next((each for each in found if name in ("", each["path"])), None)
-    if chosen is None:
-        raise _unknown(where, name, answer)
-    return chosen
 
 
 def _looked_into(where: str, chosen: dict[str, Any], session: Session) -> dict[str, Any]:
@@ -122,7 +111,7 @@ def _pull(target: str, folder: Path, session: Session) -> int:
     with install_signals(session.cancel, say=session.say):
         run = api.get_run(session.runtime, where)
         answer = api.checkpoints(session.runtime, run)
-        chosen = {"directory": answer["directory"], **_chosen(where, name, answer)}
+        chosen = {"directory": answer["directory"], **choose_checkpoint(where, name, answer)}
         there = api.pull_checkpoint(session.runtime, run, chosen, folder)
     if session.options.json:
         session.out_json({"path": str(there), "checkpoint": chosen})
@@ -144,17 +133,17 @@ def _verify(target: str, session: Session) -> int:
                 f"whole    {safe(each['path'])}" + (f"  (attempt {each['attempt']})" if several else "")
             )
         for each in bad:
-            session.out(f"{'DAMAGED' if each['kind'] == 'damaged' else 'unsure':8} {_reason(each)}")
+            session.out(f"{'DAMAGED' if each['kind'] == 'damaged' else 'unsure':8} {safe(reason(each))}")
     if damaged:
         raise known(
             "checkpoint-damaged",
             where=target,
             damaged=len(damaged),
             total=len(good) + len(bad),
-            reasons=_reasons(damaged),
+            reasons=reasons(damaged),
         )
     if not good:
-        raise _nothing(answer.get("run", target), answer)
+        raise nothing_found(answer.get("run", target), answer)
     return 0
 
 
@@ -182,36 +171,6 @@ def _split(target: str) -> tuple[str, str]:
         return target, ""
     where, _, name = target.partition(":")
     return where, name
-
-
-def _nothing(where: str, answer: dict[str, Any]) -> RunctlError:
-    return known(
-        "checkpoint-not-found",
-        where=where,
-        found=_reasons(answer["incomplete"]) or "nothing there looks like a checkpoint",
-    )
-
-
-def _unknown(where: str, name: str, answer: dict[str, Any]) -> RunctlError:
-    for each in answer["incomplete"]:
-        if each["path"] == name:
-            return known("checkpoint-not-found", where=f"{where}:{name}", found=_reasons([each]))
-    from runctl.cli.corrections import nearest, quoted  # noqa: PLC0415 - only for an error
-
-    paths = [each["path"] for each in answer["checkpoints"]]
-    near = nearest(name, paths) or paths[:1]
-    fix = ["  " + quoted(["runctl", "checkpoint", "info", f"{where}:{safe(path)}"]) for path in near]
-    return known("checkpoint-unknown", where=where, name=name, fix=fix)
-
-
-def _reason(each: dict[str, Any]) -> str:
-    return f"{safe(each['path'])}: {safe(each['why'])}"
-
-
-def _reasons(incomplete: list[dict[str, Any]]) -> str:
-    more = len(incomplete) - SHOWN_REASONS
-    told = "; ".join(_reason(each) for each in incomplete[:SHOWN_REASONS])
-    return f"{told}; and {more} more" if more > 0 else told
 
 
 def _number(value: int | None) -> str:

@@ -97,13 +97,7 @@ class Session:
         except RunctlError as error:
             self._config_error = error
             return {}
-        log_file = config.get("log.file")
-        return {
-            "color": config.get("ui.color"),
-            "quiet_after_seconds": config.get("ui.quiet_after_seconds"),
-            "log_level": config.get("log.level"),
-            "log_file": Path(log_file) if log_file else None,
-        }
+        return config.talk()
 
     def _load_config(self) -> Config:
         if self._config is None:

@@ -209,11 +209,8 @@ def _handed_over(run: Run, session: Session) -> int:
 
 def detached(run: Run, session: Session) -> int:
     """Ctrl+C while following: the run goes on; say how to come back, how to end it, and what it costs."""
-    price = "nothing" if run.price_per_hour in ("", "0") else f"{run.price_per_hour} an hour"
+    from runctl.views.farewell import detached as words  # noqa: PLC0415 - only for this
+
     session.view.settle()  # the last word stands below the tree, not above it
-    session.say(
-        f"\ndetached; {run.name} goes on on {run.machine} and costs {price}\n"
-        f"  follow it:  runctl attach {run.name}\n"
-        f"  end it:     runctl cancel {run.name}"
-    )
+    session.say("\n" + words(run))
     return Cancelled.exit_code

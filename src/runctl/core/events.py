@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,11 +24,13 @@ SCHEMA = 1
 class Event:
     """Base of all events. ``ts`` is when it happened (ISO 8601, UTC); empty: now, as whoever shows it reads the clock.
 
-    The events of a machine carry their own time, so that a run attached to later shows when things were.
+    The events of a machine carry their own time, so that a run attached to later shows when things were, and ``end``:
+    where their line ends in its ``events.jsonl``, -1 for what happened on this side. No line has it in itself.
     """
 
     kind: ClassVar[str] = ""
     ts: str = field(default="", kw_only=True)
+    end: int = field(default=-1, kw_only=True, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,20 @@ class Unknown(Event):
     raw: dict[str, Any]
 
 
+class Position(NamedTuple):
+    """How far somebody has seen a run: its attempt, and bytes of that attempt's output and of its machine's events."""
+
+    attempt: int = 1
+    output: int = 0
+    events: int = 0
+
+    def after(self, event: Event) -> Position:
+        """The position of who has seen ``event``, too."""
+        if isinstance(event, Output):
+            return self._replace(output=event.offset + len(event.data))
+        return self._replace(events=max(self.events, event.end))
+
+
 Emit = Callable[[Event], None]
 
 KINDS: dict[str, type[Event]] = {
@@ -259,7 +275,9 @@ def to_json(event: Event, *, ts: str, run: str = "") -> dict[str, Any]:
 
             record["base64"] = base64.b64encode(event.data).decode()
         return record
-    return record | asdict(event) | stamp
+    fields_of = asdict(event)
+    del fields_of["end"]
+    return record | fields_of | stamp
 
 
 def from_json(record: Mapping[str, Any]) -> Event:
@@ -273,7 +291,7 @@ def from_json(record: Mapping[str, Any]) -> Event:
         import base64  # noqa: PLC0415
 
         return Output(record["offset"], base64.b64decode(record["base64"]), ts=record.get("ts", ""))
-    names = {each.name for each in fields(kind)}
+    names = {each.name for each in fields(kind)} - {"end"}
     values: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in record.items() if key in names
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runctl.core.catalogue import known
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from runctl.core.cancel import CancelToken
     from runctl.core.clock import Clock
-    from runctl.core.events import Emit, Event
+    from runctl.core.events import Emit, Event, Position
     from runctl.engine.remote import RemoteAgent
 
 RETRY_FIRST, RETRY_LONGEST = 0.5, 15.0  # seconds between two tries to reach the machine again
@@ -110,8 +110,19 @@ class Follower:
         self._on_event_lines = on_event_lines
         self.output: int | None = 0
         self.events: int | None = 0
+        self.known = 0  # the machine's events up to here have been told: they are fetched for the record alone
         self.status: dict[str, Any] = {}
         self._end: RunEnded | None = None
+
+    def begin(self, after: Position | None, *, attempt: int, recorded: int) -> None:
+        """Go on after a position in this ``attempt``; one in another attempt is none.
+
+        ``recorded``: how much of the machine's events is kept here. The record gets no hole: what lacks is fetched,
+        and told to nobody who has seen it.
+        """
+        if after is not None and after.attempt == attempt:
+            self.output, self.known = after.output, after.events
+            self.events = min(after.events, recorded)
 
     def follow(self, *, wait: bool, cancel: CancelToken, **more: Any) -> dict[str, Any]:
         """Emit output and events until the run has ended (or, without ``wait``, until there is no more); its status.
@@ -173,26 +184,32 @@ class Follower:
         elif frame.kind == "E":
             self._on_event_lines(frame.offset, frame.data)
             self.events = frame.offset + len(frame.data)
-            self._tell(frame.data)
+            self._tell(frame.data, frame.offset)
         elif frame.kind == "N":
             self._tell(frame.data)
         elif frame.kind == "S":
             self.status = json.loads(frame.data)
 
-    def _tell(self, lines: bytes) -> None:
-        for event in decoded(lines):
+    def _tell(self, lines: bytes, offset: int = -1) -> None:
+        for event in decoded(lines, offset):
+            if -1 < event.end <= self.known:
+                continue
             if isinstance(event, RunEnded):
                 self._end = event  # its last output may still be on the way
             else:
                 self._emit(event)
 
 
-def decoded(lines: bytes) -> list[Event]:
-    """The events in some lines of ``events.jsonl``; a line that is torn is left out (the record keeps the bytes)."""
+def decoded(lines: bytes, offset: int = -1) -> list[Event]:
+    """The events in some lines of ``events.jsonl``; a line that is torn is left out (the record keeps the bytes).
+
+    ``offset`` is where the lines begin in that file; -1: they are not of it.
+    """
     events = []
-    for line in lines.splitlines():
+    for line in lines.splitlines(keepends=True):
+        offset += len(line) if offset >= 0 else 0
         try:
-            events.append(from_json(json.loads(line)))
+            events.append(replace(from_json(json.loads(line)), end=offset))
         except (ValueError, RunctlError):
             continue
     return events

@@ -85,6 +85,16 @@ class Config:
         """The value of a ``table`` setting, a copy."""
         return dict(self._values[key])
 
+    def talk(self) -> dict[str, Any]:
+        """What the settings say of how things are shown and logged, by the names of ``views.base.ViewOptions``."""
+        log_file = self.get("log.file")
+        return {
+            "color": self.get("ui.color"),
+            "quiet_after_seconds": self.get("ui.quiet_after_seconds"),
+            "log_level": self.get("log.level"),
+            "log_file": Path(log_file) if log_file else None,
+        }
+
     def origin(self, key: str) -> str:
         """Where the value of ``key`` (or of ``env.NAME``) comes from: ``.runctl.toml:7``, ``env RUNCTL_DEPS``, ``default``."""
         return str(self._origins.get(key, _DEFAULT))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from runctl.views.patient import PatientWriter
 from runctl.views.streams import Streams, same_file, write_all
@@ -29,10 +30,22 @@ def assemble(choice: Choice, options: ViewOptions, *, cancelled: Callable[[], bo
     out, err = _descriptor(sys.stdout), _descriptor(sys.stderr)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     streams = Streams(
-        _writer(out, cancelled), _writer(err, cancelled), shared=same_file(out, err), encoding=encoding
+        _writer(out, cancelled, stream=sys.stdout),
+        _writer(err, cancelled, stream=sys.stderr),
+        shared=same_file(out, err),
+        encoding=encoding,
     )
     style = Style(color=choice.color, unicode=encoding.lower().replace("-", "").startswith("utf"))
     view = _face(choice.face, options, streams, style, partial(terminal_size, err))
+    return _teed(view, log)
+
+
+def beside_log(view: View, options: ViewOptions) -> View:
+    """``view``, with the log file that ``options`` name beside it. Raises ``log-unwritable``."""
+    return _teed(view, _log(options))
+
+
+def _teed(view: View, log: View | None) -> View:
     if log is None:
         return view
     from runctl.views.logfile import Tee  # noqa: PLC0415 - only with a log
@@ -97,8 +110,23 @@ def stdout_writer(cancelled: Callable[[], bool]) -> Callable[[bytes], object]:
     return _writer(_descriptor(sys.stdout), cancelled)
 
 
-def _writer(fd: int, cancelled: Callable[[], bool]) -> Callable[[bytes], object]:
-    """Writes to ``fd``; a stream that is closed takes everything and keeps nothing, as a shell's ``>&-`` asks."""
+def _writer(fd: int, cancelled: Callable[[], bool], *, stream: Any = None) -> Callable[[bytes], object]:
+    """Writes to ``fd``; a stream that is closed takes everything and keeps nothing, as a shell's ``>&-`` asks.
+
+    A ``stream`` that is no file of the system (a program has put its own in the place of stdout) gets text.
+    """
     if fd < 0:
-        return lambda _: None
+        gone = stream is None or getattr(stream, "closed", False)
+        return (lambda _: None) if gone else text_writer(stream)
     return PatientWriter(partial(write_all, fd), cancelled=cancelled)
+
+
+def text_writer(stream: TextIO) -> Callable[[bytes], object]:
+    """Writes bytes as text, at once; what is no UTF-8 comes as replacement characters, a torn character waits."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(data: bytes) -> None:
+        stream.write(decoder.decode(data))
+        stream.flush()
+
+    return write

@@ -43,6 +43,16 @@ ENTRIES = {
             "pipe, in CI, under --json. Nothing was changed. Run the command again with `--yes`, or in a terminal."
         ),
     ),
+    "wrong-keyword": Known(
+        errors.UsageError,
+        what="{function}() cannot be called like this",
+        fix=("  help(runctl.{function})",),
+        explain=(
+            "The Python API takes each option of `runctl train` as a keyword, with underscores: `--max-hours 2` is "
+            "`max_hours=2`. The cause names the keyword, and what it takes. Any other setting goes by its key: "
+            "`settings={{\"aws.profile\": \"research\"}}`."
+        ),
+    ),
     "unknown-code": Known(
         errors.UsageError,
         what="no such error code: {wanted}",
