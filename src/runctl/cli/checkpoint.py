@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runctl.cli.session import Session
-    from runctl.core.errors import RunctlError
 
 EPILOG = """\
 RUN is a run's name or id; PATH is a folder or a file on this machine. Complete checkpoints only, newest first: by

@@ -110,7 +110,9 @@ class Follower:
         self._on_event_lines = on_event_lines
         self.output: int | None = 0
         self.events: int | None = 0
-        self.known = 0  # the machine's events up to here have been told: they are fetched for the record alone
+        self.known = (
+            0  # the machine's events up to here have been told: they are fetched for the record alone
+        )
         self.status: dict[str, Any] = {}
         self._end: RunEnded | None = None
 

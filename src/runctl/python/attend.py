@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from runctl.core.cancel import SLICE
 from runctl.core.events import Notice
-from runctl.python.log import EventLog
 from runctl.python.show import showing
 from runctl.python.work import Work
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runctl.api import Runtime
+    from runctl.python.log import EventLog
     from runctl.python.place import Place
     from runctl.python.show import Showing
 

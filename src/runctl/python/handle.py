@@ -185,9 +185,7 @@ class Run:
         found: list[dict[str, Any]] = self._ask(api.checkpoints)["checkpoints"]
         return found
 
-    def pull(
-        self, checkpoint: str = "", *, to: str | os.PathLike[str] = ".", quiet: bool = False
-    ) -> Path:
+    def pull(self, checkpoint: str = "", *, to: str | os.PathLike[str] = ".", quiet: bool = False) -> Path:
         """Copy a checkpoint here, the newest or the one of that path, into the folder ``to``; where it is now.
 
         Raises:
@@ -236,7 +234,9 @@ class Run:
         with self._face(quiet=quiet) as face:
             self._attended(face)
             if face is not None:
-                words = f"{self.name} goes on without this program. Follow it with:\n  runctl attach {self.name}"
+                words = (
+                    f"{self.name} goes on without this program. Follow it with:\n  runctl attach {self.name}"
+                )
                 face.view.emit(Notice("info", words))
 
     def _face(self, *, quiet: bool) -> _Face:
@@ -311,7 +311,9 @@ class Run:
 
     def _output(self, tail: int | None) -> bytes:
         found = bytearray()
-        self._ask(lambda rt, run: api.logs(rt, run, on_output=lambda chunk: found.extend(chunk.data), tail=tail))
+        self._ask(
+            lambda rt, run: api.logs(rt, run, on_output=lambda chunk: found.extend(chunk.data), tail=tail)
+        )
         return bytes(found)
 
 

@@ -77,7 +77,8 @@ def _notebook(look: Look) -> Showing:
         if handles:
             handles[0].update(bundle, raw=True)
         else:
-            handles.append(display(bundle, raw=True, display_id=True))
+            handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            handles.append(handle)
 
     face = Notebook(show, text_writer(sys.stdout), quiet_after=look.quiet_after_seconds)
     return Showing(beside_log(face, look), face.beat)

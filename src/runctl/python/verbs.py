@@ -75,7 +75,9 @@ def _allow(*, yes: bool) -> Any:
         del instead_of
         if not yes:
             price = f"{offer.price_per_hour} {offer.currency} an hour"
-            raise known("confirmation-needed", question=f"no spot machine is to be had; on demand for {price}?")
+            raise known(
+                "confirmation-needed", question=f"no spot machine is to be had; on demand for {price}?"
+            )
         return True
 
     return allow
@@ -138,9 +140,10 @@ def _planned(
     quiet: bool,
     function: str,
 ) -> Plan:
-    wrong = [arg for arg in args if not isinstance(arg, str)]
-    if wrong:
-        raise known("wrong-keyword", function=function, why=f"the script's arguments are text, not {wrong[0]!r}")
+    every: tuple[object, ...] = args  # a notebook checks no types
+    for arg in every:
+        if not isinstance(arg, str):
+            raise known("wrong-keyword", function=function, why=f"the script takes text, not {arg!r}")
     place = Place.of_script(script, options, function=function)
     log = EventLog()
     made = shown(
