@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from runctl import api
 from runctl.core.cancel import SLICE
 from runctl.core.errors import Cancelled
-from runctl.core.events import Event, Notice, Position
+from runctl.core.events import Event, Position
 from runctl.core.model import Outcome, RunState
-from runctl.python.attend import HURRY, attend, shown
+from runctl.python.attend import HURRY, Face
 from runctl.python.log import EventLog
 from runctl.python.place import as_warning
-from runctl.python.show import showing
 from runctl.python.work import Work, call, explained
 from runctl.views.farewell import detached
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from runctl.core import model
     from runctl.engine.plan import Plan
     from runctl.python.place import Place
-    from runctl.python.show import Showing
 
 T = TypeVar("T")
 
@@ -150,9 +148,8 @@ class Run:
             RunctlError: it could not be begun or watched; with ``check`` ``ScriptFailed``, ``InstallError``,
                 ``MachineGone``, ``Cancelled`` by how it ended.
         """
-        with self._face(quiet=quiet) as face:
-            while self._attended(face).state is not RunState.ENDED:
-                pass
+        with Face(self._place, quiet=quiet, run=self.name) as face:
+            self._followed(face)
         if check:
             self._check()
         return self
@@ -200,7 +197,8 @@ class Run:
             chosen = api.choose_checkpoint(self.name, checkpoint, listed)
             return api.pull_checkpoint(rt, now, {"directory": listed["directory"], **chosen}, folder)
 
-        return shown(self._place, fetch, log=EventLog(), quiet=quiet)
+        with Face(self._place, quiet=quiet, run=self.name) as face:
+            return face.shown(fetch, EventLog())
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self._last.outcome or self._last.state}>"
@@ -229,28 +227,21 @@ class Run:
             may_end=lambda: bool(starts),
         )
 
-    def _handed_over(self, *, quiet: bool) -> None:
+    def _followed(self, face: Face) -> None:
+        """Show what happens until the run has ended."""
+        while self._attended(face).state is not RunState.ENDED:
+            pass
+
+    def _handed_over(self, face: Face) -> None:
         """Wait until its machine has it."""
-        with self._face(quiet=quiet) as face:
-            self._attended(face)
-            if face is not None:
-                words = (
-                    f"{self.name} goes on without this program. Follow it with:\n  runctl attach {self.name}"
-                )
-                face.view.emit(Notice("info", words))
+        self._attended(face)
+        face.say(f"{self.name} goes on without this program. Follow it with:\n  runctl attach {self.name}")
 
-    def _face(self, *, quiet: bool) -> _Face:
-        return _Face(None if quiet else showing(self._place, cancelled=self._cancelled), self.name)
-
-    def _cancelled(self) -> bool:
-        work = self._work
-        return work is not None and work.cancel.cancelled
-
-    def _attended(self, face: Showing | None) -> model.Run:
+    def _attended(self, face: Face) -> model.Run:
         """Show what happens until what is at work has ended; the run as it is then. Raises what that raised."""
         work = self._watched()
         try:
-            self._shown = attend(work, self._log, self._shown, face)
+            self._shown = face.attend(work, self._log, self._shown)
         except KeyboardInterrupt:
             self._let_go(work, face)
             raise
@@ -272,17 +263,17 @@ class Run:
             weakref.finalize(self, work.cancel.cancel, "nobody looks any more")
             return work
 
-    def _let_go(self, work: Work[model.Run], face: Showing | None) -> None:
+    def _let_go(self, work: Work[model.Run], face: Face | None) -> None:
         """Ctrl+C: end what this program does with the run, and say what that means. Raises what may be owed."""
         if face is not None:
-            face.view.emit(Notice("info", HURRY))
+            face.say(HURRY)
         work.let_go("Ctrl+C")
         self._absorb()
         if work.error is not None and not isinstance(work.error, Cancelled):
             raise explained(work.error)
         if face is not None and self._last.state is not RunState.ENDED:
-            face.view.settle()
-            face.view.emit(Notice("info", detached((self._starts or [self._last])[-1])))
+            face.settle()
+            face.say(detached((self._starts or [self._last])[-1]))
 
     def _absorb(self) -> None:
         """Take over what the work has come to."""
@@ -315,22 +306,6 @@ class Run:
             lambda rt, run: api.logs(rt, run, on_output=lambda chunk: found.extend(chunk.data), tail=tail)
         )
         return bytes(found)
-
-
-class _Face:
-    """A face for as long as a block lasts; None is none."""
-
-    def __init__(self, face: Showing | None, run: str) -> None:
-        self._face = face
-        if face is not None:
-            face.view.run = run
-
-    def __enter__(self) -> Showing | None:
-        return self._face
-
-    def __exit__(self, *_error: object) -> None:
-        if self._face is not None:
-            self._face.view.close()
 
 
 def _following(run_id: str, log: EventLog) -> Callable[[Runtime], model.Run]:

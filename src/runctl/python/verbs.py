@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from runctl import api
 from runctl.core.catalogue import known
+from runctl.core.errors import Cancelled
 from runctl.core.model import run_from_json
 from runctl.engine.plan_json import to_json
 from runctl.python import pages
-from runctl.python.attend import shown
+from runctl.python.attend import Face
 from runctl.python.handle import Run
 from runctl.python.log import EventLog
 from runctl.python.place import Place, as_warning
@@ -54,19 +55,21 @@ class Plan:
     def _repr_html_(self) -> str:
         return pre(str(self))
 
-    def _apply(self, *, wait: bool, detach: bool, check: bool, quiet: bool, yes: bool) -> Run:
+    def _apply(self, face: Face, *, wait: bool, detach: bool, yes: bool) -> Run:
         plan = self._plan
         if plan.buys and not yes:
+            face.say(str(self))
+            face.settle()
             price = f"{plan.offer.price_per_hour} {plan.offer.currency} an hour"
-            if not agreed(f"Buy {plan.offer.machine_type} for {price}?"):
-                raise known("cancelled", what="not bought")
+            if not agreed(f"Buy it for {price}?"):
+                raise Cancelled(what="not bought: the answer was no")
         record = call(self._place, lambda rt: api.new_run(rt, plan), as_warning)
         run = Run(self._place, record, log=self._log)
         run._begin(plan, detach=detach, allow=_allow(yes=yes))  # noqa: SLF001 - made here
         if detach and wait:
-            run._handed_over(quiet=quiet)  # noqa: SLF001 - as above
+            run._handed_over(face)  # noqa: SLF001 - as above
         elif wait:
-            run.wait(check=check, quiet=quiet)
+            run._followed(face)  # noqa: SLF001 - as above
         return run
 
 
@@ -91,7 +94,9 @@ def plan(
     Raises:
         UsageError: the script, the project, a setting or a keyword is wrong.
     """
-    return _planned(script, args, resume, options, dry=True, quiet=True, function="plan")
+    place = Place.of_script(script, options, function="plan")
+    with Face(place, quiet=True) as face:
+        return _planned(place, face, script, args, resume, dry=True)
 
 
 def train(
@@ -126,40 +131,36 @@ def train(
         RunctlError: whatever ``runctl train`` ends with, by family: ``UsageError``, ``CapacityError``, ``ScriptFailed``
             and so on. ``confirmation-needed`` where there is nobody to ask.
     """
-    planned = _planned(script, args, resume, options, dry=False, quiet=quiet or not wait, function="train")
-    return planned._apply(wait=wait, detach=detach, check=check, quiet=quiet, yes=yes)  # noqa: SLF001 - as above
+    place = Place.of_script(script, options, function="train")
+    with Face(place, quiet=quiet or not wait) as face:
+        planned = _planned(place, face, script, args, resume, dry=False)
+        run = planned._apply(face, wait=wait, detach=detach, yes=yes)  # noqa: SLF001 - as above
+    if check and wait and not detach:
+        run._check()  # noqa: SLF001 - as above
+    return run
 
 
 def _planned(
+    place: Place,
+    face: Face,
     script: str | os.PathLike[str],
     args: tuple[str, ...],
     resume: str | Run | None,
-    options: Options,
     *,
     dry: bool,
-    quiet: bool,
-    function: str,
 ) -> Plan:
     every: tuple[object, ...] = args  # a notebook checks no types
     for arg in every:
         if not isinstance(arg, str):
-            raise known("wrong-keyword", function=function, why=f"the script takes text, not {arg!r}")
-    place = Place.of_script(script, options, function=function)
+            why = f"the script's arguments are text, not {arg!r}"
+            raise known("wrong-keyword", function="plan" if dry else "train", why=why)
     log = EventLog()
-    made = shown(
-        place,
-        lambda rt: api.make_plan(
-            rt,
-            os.fspath(script),
-            args=args,
-            cwd=place.cwd,
-            resume=resume.id if isinstance(resume, Run) else resume,
-            dry=dry,
-        ),
-        log=log,
-        quiet=quiet,
-    )
-    return Plan(place, made, log)
+    start = resume.id if isinstance(resume, Run) else resume
+
+    def make(rt: api.Runtime) -> EnginePlan:
+        return api.make_plan(rt, os.fspath(script), args=args, cwd=place.cwd, resume=start, dry=dry)
+
+    return Plan(place, face.shown(make, log), log)
 
 
 def run(reference: str = "latest") -> Run:

@@ -104,7 +104,8 @@ def explained(error: BaseException) -> BaseException:
         return error
     if not getattr(error, "__notes__", ()):
         lines = block(error.to_json(), width=_WIDTH, style=Style(color=False)).split("\n")[1:]
-        error.add_note("\n".join([f"code: {error.code}", *lines]))
+        words = "\n".join([f"code: {error.code}", *lines])
+        error.add_note(words.replace("--debug for the traceback; ", ""))  # there is no such option here
     return error.with_traceback(None)
 
 
