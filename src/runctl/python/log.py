@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import weakref
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
@@ -56,6 +57,7 @@ class EventLog:
     def _put(self, data: bytes) -> tuple[int, int]:
         if self._bytes is None:
             self._bytes = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - goes with the log
+            weakref.finalize(self, self._bytes.close)
         place = (self._length, len(data))
         self._bytes.write(data)
         self._length += len(data)
@@ -74,8 +76,10 @@ class EventLog:
         return event, position
 
     def index_after(self, position: Position) -> int:
-        """Where the first event stands that whoever was at ``position`` has not seen."""
+        """Behind the event that led to ``position``. What this side told next has no position: it comes again."""
+        if position <= self.begins:
+            return 0
         for index, (_, there, _) in enumerate(self._entries):
-            if there > position:
-                return index
+            if there >= position:
+                return index + (there == position)
         return len(self._entries)
