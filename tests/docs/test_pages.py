@@ -1,6 +1,6 @@
 """What the pages written by hand say is true: their commands run or at least parse, their links lead somewhere.
 
-A ```sh block after ``<!-- run: WORLD -->`` is executed, block after block, in one world for each page, and has to exit
+A ```sh or ```python block after ``<!-- run: WORLD -->`` is executed, block after block, in one world for each page, and has to exit
 with 0. ``; until: TEXT`` waits afterwards for TEXT in the output of the newest run. A block after
 ``<!-- file: NAME -->`` is first written into that world. Every other line that starts with ``runctl`` has to parse, and
 every ``make`` target, command and option that is mentioned has to exist.
@@ -125,7 +125,7 @@ EXECUTED = [name for name, path in PAGES.items() if any("run" in block.marks for
 def test_the_pages_for_beginners_are_executed() -> None:
     guides = {
         f"docs/guides/{name}.md"
-        for name in ("scripts", "json", "aws", "aws-train", "sync", "data", "ssh", "ssh-to-ssm")
+        for name in ("scripts", "json", "python", "aws", "aws-train", "sync", "data", "ssh", "ssh-to-ssm")
     }
     assert {"docs/quickstart.md", *guides} <= set(EXECUTED)
 
@@ -150,7 +150,7 @@ def test_marked_blocks_run(name: str, world: World) -> None:
 
 def run_block(block: Block, world: World, folder: Path) -> None:
     done = subprocess.run(
-        ["sh", "-eu"],
+        [sys.executable, "-"] if block.kind == "python" else ["sh", "-eu"],
         input=block.body,
         cwd=folder,
         env=world.env,
