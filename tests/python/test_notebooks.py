@@ -40,7 +40,7 @@ def executed(world: World, folder: Path, name: str) -> list[list[dict[str, Any]]
 
 def notebook(folder: Path, *cells: str) -> str:
     """A notebook of these cells; its name."""
-    made = [
+    made: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": f"c{n}",
