@@ -340,26 +340,6 @@ print(live.outcome, type(event).__name__)
     assert lines == ["ssh succeeded b'epoch 0\\nwaits\\n'", "script-failed 4", "cancelled RunEnded"]
 
 
-def test_buying_needs_a_word_where_nobody_can_be_asked(world: World, project: Path) -> None:
-    from tests.unit.sandbox.cloud_world import sandbox
-
-    with sandbox(world.root / "cloud", "--plain") as box:
-        world.env |= box.values
-        assert world.runctl("aws", "setup", "--yes").code == 0
-        lines = good(
-            world,
-            project,
-            """
-try:
-    runctl.train("train.py", on="aws", quiet=True)
-except runctl.UsageError as error:
-    print(error.code)
-print(len(runctl.runs()))
-""",
-        )
-    assert lines == ["confirmation-needed", "0"]
-
-
 def test_to_import_it_loads_nothing(world: World) -> None:
     code = "import sys; before = set(sys.modules); import runctl; print(sorted(set(sys.modules) - before))"
     done = subprocess.run(

@@ -50,7 +50,7 @@ ENTRIES = {
         explain=(
             "The Python API takes each option of `runctl train` as a keyword, with underscores: `--max-hours 2` is "
             "`max_hours=2`. The cause names the keyword, and what it takes. Any other setting goes by its key: "
-            '`settings={{"aws.profile": "research"}}`.'
+            '`settings={"aws.profile": "research"}`.'
         ),
     ),
     "unknown-code": Known(
