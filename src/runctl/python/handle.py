@@ -110,7 +110,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """All that is recorded of it, as plain JSON values: what ``runctl show --json`` prints."""
+        """All that is recorded of it, as plain JSON values: its object in ``runctl runs --json``."""
         return self._now().to_json()
 
     @property

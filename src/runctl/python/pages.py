@@ -27,7 +27,13 @@ def of_run(place: Place, run: model.Run) -> str:
     """What ``runctl show`` says of a run, as HTML."""
     steps = recorded_steps(RunFolder(place.state, run.id), run.id)
     page = runs_view.page(
-        run.to_json(), steps=steps, plan=None, paths={}, now=time.time(), style=Style(color=False)
+        run.to_json(),
+        steps=steps,
+        plan=None,
+        receipt=None,
+        paths={},
+        now=time.time(),
+        style=Style(color=False),
     )
     return pre(page)
 
