@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 
-from runctl.agent import tree
+from runctl.agent import cache_blobs, tree
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import free_bytes
 from runctl.agent.placing import Placing
@@ -42,14 +42,16 @@ class Fetched:
         self.read = read
 
 
-def fetch(digest: str, store: Store, *, home: Home, progress: Progress) -> Fetched:
-    """Bring every content of the tree here.
+def fetch(digest: str, store: Store, *, home: Home, progress: Progress, cache: str = "") -> Fetched:
+    """Bring every content of the tree here; ``cache``: a folder that may have large ones, asked before the store.
 
     Raises:
         AgentFailure: ``store-missing`` and what else the store says; ``tree-object``, ``tree-digest``, ``tree-unsafe``;
             ``blob-corrupt`` when a content stays wrong; ``disk-full``.
     """
     found = _tree(digest, store, Trees(home))
+    if cache:
+        cache_blobs.take(found.entries, cache, home=home)
     placing = Placing(found.entries, found.recipes, home=home, progress=progress)
     reading = Reading(store, placing)
     try:

@@ -8,6 +8,7 @@ what the store has.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -211,7 +212,8 @@ class Keeper:
             self._tick(renew=lambda hopeful=hopeful: hopeful)  # type: ignore[misc]
 
     def _end(self) -> None:
-        """The last report, then the machine: given back, or kept until its deadline."""
+        """The cache volume, the last report, then the machine: given back, or kept until its deadline."""
+        self._leave_cache()
         self._phase = "done"
         limit = time.monotonic() + LAST_WORDS
         while not self._reporting.said("done") and time.monotonic() < limit:
@@ -225,6 +227,19 @@ class Keeper:
             while status.active(self._home):
                 self._tick(renew=lambda: True)  # another run shares the machine; its own keeper has no lease
             self._release()
+
+    def _leave_cache(self) -> None:
+        """Unmount the cache volume, and let whoever may copy it know how much came into it."""
+        from runctl.agent import cache_volume  # noqa: PLC0415 - few runs have one
+
+        left = cache_volume.CacheVolume(self._home, self._run, self._journal).leave()
+        if left is None:
+            return
+        key = "runs/%s/%d/cache-end.json" % (self._run.id, self._request["attempt"])
+        try:
+            self._store.put(key, json.dumps(left).encode())
+        except AgentFailure:
+            pass  # then nobody copies it
 
     def _release(self) -> None:
         try:
