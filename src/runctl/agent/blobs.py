@@ -26,6 +26,7 @@ def missing(digests: Iterable[str], *, home: Home) -> list[str]:
     """Those of ``digests`` that are not here, in the order given, each once. Read-only."""
     return [digest for digest in dict.fromkeys(digests) if not os.path.exists(home.blob(digest))]
 
+
 PART = 1 << 20  # bytes copied at once
 
 

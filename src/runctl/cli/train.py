@@ -76,9 +76,6 @@ def _add_option(parser: argparse.ArgumentParser, setting: Setting) -> None:
     if setting.kind == "bool":
         parser.add_argument(setting.flag, dest=setting.key, action="store_const", const="true", help=text)
         return
-    if setting.key == "cache_volume":  # alone it is a word, so that the script behind it stays the script
-        parser.add_argument(setting.flag, dest=setting.key, metavar="NAME", nargs="?", const=AUTO, help=text)
-        return
     more: dict[str, Any] = {"choices": setting.choices} if setting.choices else {}
     if setting.kind in ("list", "table"):
         more = {"action": "append", "metavar": "NAME=VALUE" if setting.kind == "table" else "ITEM"}

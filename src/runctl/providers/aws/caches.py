@@ -10,7 +10,7 @@ from runctl.core.catalogue import known
 from runctl.core.model import CacheVolume
 from runctl.providers.aws.fleet import ENDED
 from runctl.providers.aws.prices import remembered_disk
-from runctl.providers.aws.volumes import CENT, UNDO_SECONDS, Volumes, Wanted
+from runctl.providers.aws.volumes import CENT, Volumes, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runctl.providers.aws.fleet import Fleet
     from runctl.providers.aws.volumes import Snapshot, Volume
 
+UNDO_SECONDS = 10.0  # for deleting a volume that could not be attached
 ENDING_SECONDS = 60.0  # a machine that ends gives its volume back within about this time
 
 
@@ -105,9 +106,7 @@ def choose(
         busy = "" if each in free else each.machine
         return CacheVolume(name, zone, each.gb, each.id, busy=busy, price_per_month=_month(region, each.gb))
     whole = [
-        each
-        for each in snapshots
-        if (each.name, each.region, each.state) == (name, region, "completed")
+        each for each in snapshots if (each.name, each.region, each.state) == (name, region, "completed")
     ]
     gb = max(need.cache_gb, whole[0].gb) if whole else need.cache_gb
     return CacheVolume(

@@ -312,9 +312,7 @@ class Volumes:
             "ec2", "delete_snapshot", cancel=cancel, region=snapshot.region, SnapshotId=snapshot.id
         )
 
-    def await_free(
-        self, volume_id: str, region: str, cancel: CancelToken, *, seconds: float
-    ) -> Volume:
+    def await_free(self, volume_id: str, region: str, cancel: CancelToken, *, seconds: float) -> Volume:
         """Wait until the machine that had it has given it back. Raises ``volume-state``."""
         return self._await(volume_id, region, "available", cancel, seconds=seconds)
 
