@@ -1,4 +1,4 @@
-"""Large files of projects on the volume that keeps caches: taken from there before the store is asked, put there at the end.
+"""Large files of projects on the volume that keeps caches: asked before the store, kept for later runs.
 
 Only copies travel between it and the blobs on the machine's own disk, each verified: a full or damaged volume can
 neither stop a run nor change its code.
@@ -15,12 +15,13 @@ from runctl.agent.home import free_bytes, make_folder, read_json
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from runctl.agent.home import Home, RunFolder
 
 LARGE = 1 << 20  # bytes; smaller files lie together in packs, which are read quicker than single files
+PART = 1 << 20  # bytes between two looks at whether to stop
 UNUSED_DAYS = 30.0  # then a file goes
 
 
@@ -42,20 +43,22 @@ def take(entries: Iterable[Mapping[str, Any]], cache: str, *, home: Home) -> int
     return count
 
 
-def keep(run: RunFolder, cache: str, *, home: Home) -> None:
+def keep(run: RunFolder, cache: str, *, home: Home, stopped: Callable[[], bool]) -> None:
     """Put the tree's large files there, as far as there is room, and remove what no run has used for a month.
 
-    Raises:
-        OSError: the volume is full, or does not let itself be written.
+    ``stopped`` ends it early. What the volume does not take is not kept.
     """
-    for digest in _large((read_json(run.spec) or {}).get("tree") or ()):
-        target = _place(cache, digest)
-        if os.path.exists(target) or not blobs.is_here(digest, home=home):
-            continue
-        if os.path.getsize(home.blob(digest)) < free_bytes(cache):
-            make_folder(os.path.dirname(target))
-            _copy(home.blob(digest), target)
-    _prune(os.path.join(cache, "blobs"), time.time() - UNUSED_DAYS * 86400.0)
+    try:
+        for digest in _large((read_json(run.spec) or {}).get("tree") or ()):
+            target = _place(cache, digest)
+            if os.path.exists(target) or not blobs.is_here(digest, home=home):
+                continue
+            if os.path.getsize(home.blob(digest)) < free_bytes(cache):
+                make_folder(os.path.dirname(target))
+                _copy(home.blob(digest), target, stopped)
+        _prune(os.path.join(cache, "blobs"), time.time() - UNUSED_DAYS * 86400.0)
+    except (OSError, AgentFailure):
+        pass  # full, broken or gone: the store has all of it
 
 
 def _large(entries: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -66,16 +69,19 @@ def _place(cache: str, digest: str) -> str:
     return os.path.join(cache, "blobs", digest)
 
 
-def _copy(source: str, target: str) -> None:
-    import shutil  # noqa: PLC0415 - only where something is kept
-
+def _copy(source: str, target: str, stopped: Callable[[], bool]) -> None:
     part = "%s.%d.tmp" % (target, os.getpid())
     try:
-        shutil.copyfile(source, part)
-        os.replace(part, target)
-    except OSError:
+        with open(source, "rb") as file, open(part, "wb") as copy:
+            while not stopped():
+                data = file.read(PART)
+                copy.write(data)
+                if not data:
+                    copy.flush()
+                    os.rename(part, target)
+                    return
+    finally:
         _forget(part)
-        raise
 
 
 def _prune(folder: str, before: float) -> None:

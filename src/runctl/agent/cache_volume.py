@@ -10,7 +10,6 @@ import os
 import subprocess
 import time
 
-from runctl.agent import cache_blobs
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import make_folder, read_json, write_json
 from runctl.agent.lease import SYSTEM_PATH
@@ -44,6 +43,10 @@ class CacheVolume:
         self._home, self._run, self._journal = home, run, journal
         self.path = os.path.join(home.path, "cache")
         self._note = os.path.join(run.path, "cache.json")
+
+    def mounted(self) -> str:
+        """Its folder while it is mounted; else empty."""
+        return self.path if os.path.ismount(self.path) else ""
 
     def bring(self, store: Store, key: str) -> str:
         """Wait for the word at ``key`` that says which volume, and mount it; its folder, empty to go on without.
@@ -108,27 +111,26 @@ class CacheVolume:
             store.patience.rest(FIRST_LOOK)
         raise Unusable("no disk of %s showed up within %d s" % (volume, DEVICE_SECONDS))
 
-    def leave(self) -> dict[str, int] | None:
-        """Keep what is worth keeping, and unmount it; bytes ``used`` in it and ``grown`` by this run, None without one.
+    def leave(self, *, last: bool) -> dict[str, int] | None:
+        """Unmount it; bytes ``used`` in it and ``grown`` by this run, None where it is not mounted or still is.
 
-        Safe to repeat. One that cannot be unmounted is written out whole, and unmounted by the machine as it ends.
+        Safe to repeat. ``last``: nobody tries again; what cannot be unmounted is written out whole and left to the
+        machine, which unmounts it as it ends.
         """
         if not os.path.ismount(self.path):
             return None
-        try:
-            cache_blobs.keep(self._run, self.path, home=self._home)
-        except OSError as error:
-            self._say("info", "large files were not kept on the cache volume: %s" % error.strerror)
         used = _used(self.path)
         grown = used - int((read_json(self._note) or {}).get("used") or 0)
         try:
             _run(["umount", self.path])
         except (Unusable, OSError, subprocess.TimeoutExpired) as error:
-            os.sync()
-            self._say("warning", "the cache volume is not unmounted yet: %s" % error)
-        else:
-            text = "cache volume unmounted: %.1f MB in it, %+.1f MB by this run" % (used / 1e6, grown / 1e6)
-            self._say("info", text)
+            if last:
+                os.sync()
+                self._say("warning", "the cache volume is not unmounted yet: %s" % error)
+            return None
+        self._say(
+            "info", "cache volume unmounted: %.1f MB in it, %+.1f MB by this run" % (used / 1e6, grown / 1e6)
+        )
         return {"used": used, "grown": grown}
 
     def _say(self, level: str, text: str) -> None:

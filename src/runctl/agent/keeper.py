@@ -8,7 +8,6 @@ what the store has.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -196,6 +195,7 @@ class Keeper:
         deposits = Duty("environment", self._depositing.step)
         deposits.start()
         self._duties += [self._saves, deposits]
+        Duty("cache", self._keep_large).start()
         _stay_alive()
         while True:
             now = self._status()
@@ -228,18 +228,20 @@ class Keeper:
                 self._tick(renew=lambda: True)  # another run shares the machine; its own keeper has no lease
             self._release()
 
+    def _keep_large(self) -> float:
+        """Once: the project's large files go to the cache volume, if there is one, while the script runs."""
+        from runctl.agent import cache_blobs, cache_volume  # noqa: PLC0415 - few runs have one
+
+        path = cache_volume.CacheVolume(self._home, self._run, self._journal).mounted()
+        if path:
+            cache_blobs.keep(self._run, path, home=self._home, stopped=lambda: self._state == "ended")
+        return -1.0
+
     def _leave_cache(self) -> None:
-        """Unmount the cache volume, and let whoever may copy it know how much came into it."""
+        """Unmount the cache volume where the supervisor did not, or was killed before."""
         from runctl.agent import cache_volume  # noqa: PLC0415 - few runs have one
 
-        left = cache_volume.CacheVolume(self._home, self._run, self._journal).leave()
-        if left is None:
-            return
-        key = "runs/%s/%d/cache-end.json" % (self._run.id, self._request["attempt"])
-        try:
-            self._store.put(key, json.dumps(left).encode())
-        except AgentFailure:
-            pass  # then nobody copies it
+        cache_volume.CacheVolume(self._home, self._run, self._journal).leave(last=True)
 
     def _release(self) -> None:
         try:

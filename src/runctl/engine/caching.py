@@ -102,13 +102,15 @@ def copy(
     if not isinstance(provider, Caches):
         return
     try:
-        left: Mapping[str, int] = json.loads(store.get(f"{prefix}/cache-end.json", cancel=cancel))
+        status = json.loads(store.get(f"{prefix}/status.json", cancel=cancel))
+        left: Mapping[str, int] | None = status.get("cache")
+        if left is None:  # nobody knows what is on it, or it was not unmounted
+            return
         begun = provider.copy_cache(cache, changed=left["grown"] >= COPIED_FROM, cancel=cancel)
     except Cancelled:
         raise
     except RunctlError as error:
-        if error.code != "store-missing":  # without the machine's word nobody knows what is on it
-            emit(Notice("warning", f"no snapshot of the cache volume: {error.what}"))
+        emit(Notice("warning", f"no snapshot of the cache volume: {error.what}"))
         return
     if begun:
         text = f"{begun}, a snapshot of {cache.volume}, becomes complete by itself; it is for other zones"
