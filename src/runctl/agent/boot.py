@@ -139,10 +139,11 @@ class Boot:
                 if error.code != "store-missing" or late:
                     raise
             else:
-                step.summary = "%d file%s, %d new" % (
+                step.summary = "%d file%s, %d new%s" % (
                     len(found.entries),
                     "" if len(found.entries) == 1 else "s",
                     found.files,
+                    ", %d from the cache volume" % found.kept if found.kept else "",
                 )
                 return found.entries
             self._listen()

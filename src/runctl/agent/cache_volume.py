@@ -39,8 +39,17 @@ class Unusable(Exception):
 class CacheVolume:
     """The one of this machine. Its place is fixed, so whoever keeps the run finds it again after having been killed."""
 
-    def __init__(self, home: Home, run: RunFolder, journal: Journal) -> None:
-        self._home, self._run, self._journal = home, run, journal
+    def __init__(
+        self,
+        home: Home,
+        run: RunFolder,
+        journal: Journal,
+        *,
+        word_seconds: float = WORD_SECONDS,
+        device_seconds: float = DEVICE_SECONDS,
+    ) -> None:
+        self._journal = journal
+        self._word_seconds, self._device_seconds = word_seconds, device_seconds
         self.path = os.path.join(home.path, "cache")
         self._note = os.path.join(run.path, "cache.json")
 
@@ -83,7 +92,7 @@ class CacheVolume:
         return "%s: %s" % (word["volume"], how)
 
     def _word(self, store: Store, key: str) -> dict[str, Any]:
-        until, pause = time.monotonic() + WORD_SECONDS, FIRST_LOOK
+        until, pause = time.monotonic() + self._word_seconds, FIRST_LOOK
         while time.monotonic() < until:
             try:
                 found = json.loads(store.get(key))
@@ -95,21 +104,20 @@ class CacheVolume:
                     raise Unusable("%s: %s" % (key, error.code)) from error
             store.patience.rest(pause)
             pause = min(pause * 1.5, SLOWEST_LOOK)
-        raise Unusable("nobody attached one within %d s" % WORD_SECONDS)
+        raise Unusable("nobody attached one within %d s" % self._word_seconds)
 
-    @staticmethod
-    def _device(volume: str, name: str, store: Store) -> str:
+    def _device(self, volume: str, name: str, store: Store) -> str:
         """By its id where disks are NVMe, else by the name it was attached with (sd or xvd)."""
         names = ["/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + volume.replace("-", "")]
         if name.startswith("/dev/sd"):
             names += ["/dev/xvd" + name[7:], name]
-        until = time.monotonic() + DEVICE_SECONDS
+        until = time.monotonic() + self._device_seconds
         while time.monotonic() < until:
             for each in names:
                 if os.path.exists(each):
                     return os.path.realpath(each)
             store.patience.rest(FIRST_LOOK)
-        raise Unusable("no disk of %s showed up within %d s" % (volume, DEVICE_SECONDS))
+        raise Unusable("no disk of %s showed up within %d s" % (volume, self._device_seconds))
 
     def leave(self, *, last: bool) -> dict[str, int] | None:
         """Unmount it; bytes ``used`` in it and ``grown`` by this run, None where it is not mounted or still is.

@@ -64,6 +64,11 @@ class Builder:
         self._env = self._variables()
         self._raw = False  # whether the pip in use prints raw progress
 
+    @property
+    def cached(self) -> bool:
+        """Whether installers work with the cache they were given."""
+        return bool(self._cache)
+
     def bare(self) -> None:
         """Remove what a killed build left, and make the environment without packages.
 

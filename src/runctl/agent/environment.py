@@ -297,7 +297,13 @@ class _Work:
     @staticmethod
     def _summary(builder: Any) -> str:
         count = builder.story.progress.installed
-        return "%d package%s, Python %s" % (count, "" if count == 1 else "s", builder.recipe.interpreter.text)
+        reused = max(count - builder.story.progress.fetched, 0) if builder.cached else 0
+        return "%d package%s%s, Python %s" % (
+            count,
+            "" if count == 1 else "s",
+            ", %d of them from the cache volume" % reused if reused else "",
+            builder.recipe.interpreter.text,
+        )
 
     def _finished(self, summary: str, *, skipped: bool = False) -> None:
         seconds = time.monotonic() - self._began

@@ -33,13 +33,17 @@ TRIES = 3  # times a stretch is read that arrives with other bytes than it shoul
 
 
 class Fetched:
-    """What was done: ``entries`` is the tree, ``files`` and ``content`` what was missing, ``read`` bytes of the store."""
+    """What was done: ``entries`` is the tree, ``files`` and ``content`` what was missing, ``read`` bytes of the store.
 
-    def __init__(self, entries: list[dict[str, Any]], files: int, content: int, read: int) -> None:
+    ``kept`` files were missing, too, and came out of the cache.
+    """
+
+    def __init__(self, entries: list[dict[str, Any]], files: int, content: int, read: int, kept: int) -> None:
         self.entries = entries
         self.files = files
         self.content = content
         self.read = read
+        self.kept = kept
 
 
 def fetch(digest: str, store: Store, *, home: Home, progress: Progress, cache: str = "") -> Fetched:
@@ -50,8 +54,7 @@ def fetch(digest: str, store: Store, *, home: Home, progress: Progress, cache: s
             ``blob-corrupt`` when a content stays wrong; ``disk-full``.
     """
     found = _tree(digest, store, Trees(home))
-    if cache:
-        cache_blobs.take(found.entries, cache, home=home)
+    kept = cache_blobs.take(found.entries, cache, home=home) if cache else 0
     placing = Placing(found.entries, found.recipes, home=home, progress=progress)
     reading = Reading(store, placing)
     try:
@@ -61,7 +64,7 @@ def fetch(digest: str, store: Store, *, home: Home, progress: Progress, cache: s
             placing.finish()
     except OSError as error:
         raise no_space(error, home, placing.content) from error
-    return Fetched(found.entries, placing.files, placing.content, reading.read)
+    return Fetched(found.entries, placing.files, placing.content, reading.read, kept)
 
 
 def no_space(error: OSError, home: Home, needed: int) -> BaseException:
