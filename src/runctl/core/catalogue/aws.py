@@ -296,20 +296,13 @@ ENTRIES = {
         errors.CapacityError,
         what="the cache volume {volume} is in use",
         why="{machine} has it, and it can be on one machine only",
-        fix=("wait for that run, or give this one a cache of its own:", "  runctl train --cache-volume=NAME"),
+        fix=(
+            "wait for that run, or give this one a cache of its own:",
+            "  runctl train SCRIPT --cache-volume=NAME",
+        ),
         explain=(
             "A cache volume is never taken from a machine that uses it. The run goes on without it, which costs the time of "
             "downloading packages anew, and nothing else."
-        ),
-    ),
-    "cache-volume-target": Known(
-        errors.UsageError,
-        what="{target} has no cache volumes",
-        why="--cache-volume keeps caches on a disk that outlives machines, and only machines that are bought on AWS have those",
-        fix=("leave --cache-volume away, or:", "  runctl train --on aws --cache-volume"),
-        explain=(
-            "On this computer, on SSH hosts and on machines named with --machine the caches of pip and uv stay where they "
-            "are from run to run, with no volume."
         ),
     ),
     "volume-mount": Known(
