@@ -231,8 +231,8 @@ class _Attempts:
         return run
 
     def _copy(self, run: Run, cache: CacheVolume | None) -> None:
-        """A snapshot of the cache volume, for other zones, once the machine has left it."""
-        if cache is not None:
+        """A snapshot of the cache volume, for other zones, after a run that went well."""
+        if cache is not None and run.outcome is Outcome.SUCCEEDED:
             caching.copy(
                 self.provider,
                 self.store,

@@ -99,7 +99,7 @@ def _cache_lines(caches: Sequence[CacheVolume]) -> list[PlanLine]:
     for each in caches[1:]:
         others.setdefault(_cache_elsewhere(each), []).append(each.zone)
     out += [PlanLine("+", f"  or {how}", f"in {', '.join(zones)}") for how, zones in others.items()]
-    end = "when there is none or it grew by 64 MB; billed by what it holds; older ones of these go"
+    end = "after success, when there is none or it grew by 64 MB; billed by what it holds; older ones of these go"
     return [*out, PlanLine("+", "  snapshot of it at the end", end)]
 
 
