@@ -130,7 +130,7 @@ class _Bench:
                     bought = _at(event)
                 if (kind, step) == ("step.finished", "environment"):
                     built = event["seconds"]
-                    assert says in event["summary"], event
+                    assert says in event["summary"], f"{event['summary']}: {told}"
                 if kind == "run.changed" and event.get("state") == "running" and not began:
                     began = _at(event)
                     self._ran("cancel", event["run"])
