@@ -18,6 +18,7 @@ GROUPS = {
     "interrupt": ("Ctrl+C until the prompt is back", 5),
     "ssh": ("a second run of an unchanged project on a warm SSH host", 7),
     "environments": ("an environment from the store, over installing it", 5),
+    "fresh_machine": ("a fresh AWS machine: cold, from a volume, from the store, from an image", 5),
     "sandbox_s3": ("the sandbox's S3, through s5cmd and boto3", 5),
     "aws_train": ("a run on AWS: its first line, the age of its lines, a fleet listed", 5),
     "ssm": ("an instance through Systems Manager, against the sandbox", 5),

@@ -41,9 +41,15 @@ def rows(*, rounds: int) -> list[Row]:
         world = _World(Path(name))
         world.build_and_store()
         uv = world.uv()
-        work: dict[str, Callable[[], float]] = {"restore": world.restore, "pip": lambda: world.install("pip")}
+        work: dict[str, Callable[[], float]] = {
+            "restore": world.restore,
+            "pip": lambda: world.install("pip"),
+            "there": world.there,
+        }
         if uv:
             work["uv"] = lambda: world.install("uv")
+            work["first"] = world.first
+            work["by hand"] = lambda: world.install("uv", cold=True)
         found = in_turns(work, rounds=rounds, warm_up=1)
         pip = Row("pip install, warm cache", found["pip"])
         note = f"{world.size / 1e6:.0f} MB, {world.files:,} files; packed {world.packed / 1e6:.0f} MB"
@@ -51,6 +57,12 @@ def rows(*, rounds: int) -> list[Row]:
         out = [pip, Row("restored from the store", found["restore"], floor=pip.value, limit=limit, note=note)]
         if uv:
             out.append(Row("uv pip install, warm cache", found["uv"], floor=pip.value))
+            hand = Row("uv venv, uv pip install by hand, empty cache", found["by hand"])
+            first = Row(
+                "first build, empty cache", found["first"], floor=hand.value, limit=Limit("ratio", 1.1)
+            )
+            out += [hand, first]
+        out.append(Row("the step where it is there already", found["there"], limit=Limit("value", 0.15)))
         return [*out, *_methods(world.sample(), rounds)]
 
 
@@ -147,7 +159,7 @@ class _World:
         return name
 
     def _ensure(self, home: Path, installer: str, store: dict[str, str] | None) -> str:
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         request: dict[str, Any] = {"kind": "requirements", "files": ["requirements.txt"], "blobs": {}, "python": None,
                    "digest": "0" * 64, "installer": installer}  # fmt: skip
         journal = Journal(str(home / "events.jsonl"), "bench")
@@ -170,8 +182,27 @@ class _World:
         """Into a home of its own, as another machine would."""
         return self._away(lambda home: self._ensure(home, "auto", self.access))
 
-    def install(self, installer: str) -> float:
-        """The installer by hand: a bare environment, and everything from its own warm cache."""
+    def first(self) -> float:
+        """A build with uv that finds nothing in its cache."""
+        return self._with_new_cache(lambda: self._away(lambda home: self._ensure(home, "uv", None)))
+
+    def there(self) -> float:
+        """The step on a machine that has it."""
+        return _seconds(lambda: self._ensure(self.root / "first", "auto", None))
+
+    def _with_new_cache(self, do: Callable[[], float]) -> float:
+        kept = os.environ["UV_CACHE_DIR"]
+        os.environ["UV_CACHE_DIR"] = str(self.root / "empty")
+        try:
+            return do()
+        finally:
+            os.environ["UV_CACHE_DIR"] = kept
+            shutil.rmtree(self.root / "empty")
+
+    def install(self, installer: str, *, cold: bool = False) -> float:
+        """The installer by hand: a bare environment, and everything from its own warm cache, or from an empty one."""
+        if cold:
+            return self._with_new_cache(lambda: self.install(installer))
 
         def do(home: Path) -> None:
             uv = self.uv() or ""

@@ -27,6 +27,9 @@ def missing(digests: Iterable[str], *, home: Home) -> list[str]:
     return [digest for digest in dict.fromkeys(digests) if not os.path.exists(home.blob(digest))]
 
 
+PART = 1 << 20  # bytes copied at once
+
+
 def nothing_is_here(home: Home) -> bool:
     """Whether there is no content at all, not even a part of one."""
     try:
@@ -88,6 +91,20 @@ def keep(digest: str, data: bytes, *, home: Home) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
+
+
+def copy_in(path: str, digest: str, *, home: Home) -> None:
+    """Keep a content that lies in a file, verified as it is copied. Raises ``blob-corrupt``, or OSError."""
+    state = sha256()
+    with open(path, "rb") as source, _incoming(digest, home) as fd:
+        while True:
+            part = memoryview(source.read(PART))
+            if not part:
+                break
+            state.update(part)
+            while part:
+                part = part[os.write(fd, part) :]
+        _verify(state.hexdigest(), digest)
 
 
 def _receive_one(source: Input, digest: str, size: int, *, home: Home) -> None:

@@ -73,8 +73,9 @@ class Boot:
     def _bring(self) -> None:
         with Step(self._journal, "request", "wait for the run's description"):
             request = self._request()
+        request["cache"] = self._cache() if request.get("cache_volume") else ""
         with Step(self._journal, "fetch", "fetch the code from the store") as step:
-            request["tree"] = self._code(request["tree_digest"], step)
+            request["tree"] = self._code(request, step)
         self._launcher.launch(request)
 
     def _request(self) -> dict[str, Any]:
@@ -107,7 +108,14 @@ class Boot:
             self._store.patience.rest(pause)
             pause = min(pause * 1.5, SLOWEST_LOOK)
 
-    def _code(self, tree: str, step: Step) -> list[dict[str, Any]]:
+    def _cache(self) -> str:
+        """The folder of the cache volume; empty when the run goes on without one."""
+        from runctl.agent import cache_volume  # noqa: PLC0415 - few runs have one
+
+        found = cache_volume.CacheVolume(self._home, self._home.run(self._asked["run"]), self._journal)
+        return found.bring(self._store, "%s%d/cache.json" % (self._prefix, self._asked["attempt"]))
+
+    def _code(self, request: dict[str, Any], step: Step) -> list[dict[str, Any]]:
         """The tree's entries, once all of its contents are here; the tree is written last, so it may be on its way."""
         from runctl.agent import fetch  # noqa: PLC0415 - compiled when there is something to fetch
 
@@ -119,16 +127,23 @@ class Boot:
         self._word_at = time.monotonic()
         while True:
             try:
-                found = fetch.fetch(tree, self._store, home=self._home, progress=progress)
+                found = fetch.fetch(
+                    request["tree_digest"],
+                    self._store,
+                    home=self._home,
+                    progress=progress,
+                    cache=request["cache"],
+                )
             except AgentFailure as error:
                 late = time.monotonic() - self._word_at > CODE_SECONDS
                 if error.code != "store-missing" or late:
                     raise
             else:
-                step.summary = "%d file%s, %d new" % (
+                step.summary = "%d file%s, %d new%s" % (
                     len(found.entries),
                     "" if len(found.entries) == 1 else "s",
                     found.files,
+                    ", %d from the cache volume" % found.kept if found.kept else "",
                 )
                 return found.entries
             self._listen()

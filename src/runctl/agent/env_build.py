@@ -47,8 +47,9 @@ class Builder:
         cancelled: Callable[[], bool],
         retry_after: Sequence[float] = RETRY_AFTER,
         more: Mapping[str, Any] = {},
+        cache: str = "",
     ) -> None:
-        """``more`` goes into the environment's marker."""
+        """``more`` goes into the environment's marker; ``cache`` is where installers keep what they fetched."""
         self.recipe = recipe
         self.place = recipe.place
         self.story = story
@@ -57,10 +58,16 @@ class Builder:
         self._cancelled = cancelled
         self._retry_after = retry_after
         self._more = more
+        self._cache = cache
         self._began = time.monotonic()
         self._cwd = os.path.dirname(os.path.join(code, recipe.main))
         self._env = self._variables()
         self._raw = False  # whether the pip in use prints raw progress
+
+    @property
+    def cached(self) -> bool:
+        """Whether installers work with the cache they were given."""
+        return bool(self._cache)
 
     def bare(self) -> None:
         """Remove what a killed build left, and make the environment without packages.
@@ -127,6 +134,11 @@ class Builder:
                 if self._look_again(argv) == 0:
                     return
                 verdict = classify(self.story.lines, skipped=self._skipped_pages())
+            if verdict.code == "disk-full" and self._cache:
+                self._leave_cache()
+                if self._once(argv, installer=installer) == 0:
+                    return
+                verdict = classify(self.story.lines, cut=self.story.progress.cut)
             if not verdict.transient or delay is None:
                 raise self._failure(verdict, argv)
             self.story.notice(
@@ -137,6 +149,12 @@ class Builder:
                 if self._cancelled():
                     raise AgentFailure("cancelled", step="environment")
                 time.sleep(0.05)
+
+    def _leave_cache(self) -> None:
+        """Go on with the installers' own caches: the one that was given may be what is full."""
+        self.story.notice("no room left; trying again without the cache volume", "warning")
+        self._cache = ""
+        self._env = self._variables()
 
     def _look_again(self, argv: list[str]) -> int:
         """Run pip once more with a log: on the screen, an index that does not answer looks like a missing package.
@@ -264,6 +282,14 @@ class Builder:
             NO_COLOR="1", TERM="xterm", PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1", RUNCTL_GATE="off"
         )
         env["COLUMNS"] = str(install_process.WIDTH)
+        if self._cache:
+            env.update(
+                UV_CACHE_DIR=os.path.join(self._cache, "uv"),
+                UV_LINK_MODE="copy",  # no link leads from one file system into another
+                PIP_CACHE_DIR=os.path.join(self._cache, "pip"),
+            )
+            env.pop("UV_NO_CACHE", None)
+            env.pop("PIP_NO_CACHE_DIR", None)
         if self.recipe.installer == "uv":
             added = pip_settings.for_uv(env)
             if added:

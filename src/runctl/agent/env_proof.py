@@ -48,7 +48,9 @@ def attempt(name):
     found = importlib.import_module(module)
     for part in filter(None, attribute.split(".")):
         found = getattr(found, part)
-for kind, name in offered() if wanted is None else wanted:
+path = list(sys.path)
+for kind, name in list(offered()) if wanted is None else wanted:
+    sys.path[:] = path  # some packages (setuptools) add folders of their own: what lies there is not offered
     began = time.perf_counter()
     try:
         attempt(name)
@@ -70,7 +72,9 @@ def learn(python: str) -> list[list[str]]:
         if each not in out and len(out) < MOST and spent + each[2] <= QUICK:
             out.append(each)
             spent += each[2]
-    return [each[:2] for each in out]
+    checks = [each[:2] for each in out]
+    again = _tried(python, checks, PROVE_SECONDS)[1:]
+    return [each[:2] for each in again if not each[3]]  # none that only works after another one
 
 
 def prove(python: str, folder: str, version: tuple[int, ...], checks: list[list[str]]) -> str:

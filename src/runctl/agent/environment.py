@@ -89,6 +89,7 @@ def ensure(
     stall_after: float = STALL_AFTER,
     retry_after: tuple[float, ...] | None = None,
     store: Mapping[str, Any] | None = None,
+    cache: str = "",
 ) -> Environment:
     """The environment ``request`` asks for: the one that is there, else the store's, else built.
 
@@ -105,6 +106,7 @@ def ensure(
         stall_after: seconds of an installer's silence before a notice.
         retry_after: seconds before each further attempt after a failure of the network.
         store: a ``StoreAccess`` that may hold it.
+        cache: a folder for the installers' caches; empty: where they have them.
 
     Raises AgentFailure: ``cancelled``, or why it cannot be built. Safe to repeat, in any number of processes.
     """
@@ -113,7 +115,14 @@ def ensure(
         bare.end()
         return bare
     work = _Work(
-        home, code, journal, cancelled, stall_after=stall_after, retry_after=retry_after, store=store
+        home,
+        code,
+        journal,
+        cancelled,
+        stall_after=stall_after,
+        retry_after=retry_after,
+        store=store,
+        cache=cache,
     )
     return work.ensure(request, background=mode == "background")
 
@@ -145,6 +154,7 @@ class _Work:
         stall_after: float,
         retry_after: tuple[float, ...] | None,
         store: Mapping[str, Any] | None,
+        cache: str,
     ) -> None:
         self._home = os.path.abspath(home)
         self._code = os.path.abspath(code)
@@ -152,7 +162,7 @@ class _Work:
         self._cancelled = cancelled
         self._stall_after = stall_after
         self._retry_after = retry_after
-        self._store = store
+        self._store, self._cache = store, cache
         self._began = time.monotonic()
 
     def ensure(self, request: dict[str, Any], *, background: bool) -> Environment:
@@ -212,6 +222,7 @@ class _Work:
             cancelled=self._cancelled,
             retry_after=env_build.RETRY_AFTER if self._retry_after is None else self._retry_after,
             more=more,
+            cache=self._cache,
         )
         try:
             builder.bare()
@@ -286,7 +297,13 @@ class _Work:
     @staticmethod
     def _summary(builder: Any) -> str:
         count = builder.story.progress.installed
-        return "%d package%s, Python %s" % (count, "" if count == 1 else "s", builder.recipe.interpreter.text)
+        reused = max(count - builder.story.progress.fetched, 0) if builder.cached else 0
+        return "%d package%s%s, Python %s" % (
+            count,
+            "" if count == 1 else "s",
+            ", %d of them from the cache volume" % reused if reused else "",
+            builder.recipe.interpreter.text,
+        )
 
     def _finished(self, summary: str, *, skipped: bool = False) -> None:
         seconds = time.monotonic() - self._began

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 
-from runctl.agent import tree
+from runctl.agent import cache_blobs, tree
 from runctl.agent.failure import AgentFailure
 from runctl.agent.home import free_bytes
 from runctl.agent.placing import Placing
@@ -33,23 +33,28 @@ TRIES = 3  # times a stretch is read that arrives with other bytes than it shoul
 
 
 class Fetched:
-    """What was done: ``entries`` is the tree, ``files`` and ``content`` what was missing, ``read`` bytes of the store."""
+    """What was done: ``entries`` is the tree, ``files`` and ``content`` what was missing, ``read`` bytes of the store.
 
-    def __init__(self, entries: list[dict[str, Any]], files: int, content: int, read: int) -> None:
+    ``kept`` files were missing, too, and came out of the cache.
+    """
+
+    def __init__(self, entries: list[dict[str, Any]], files: int, content: int, read: int, kept: int) -> None:
         self.entries = entries
         self.files = files
         self.content = content
         self.read = read
+        self.kept = kept
 
 
-def fetch(digest: str, store: Store, *, home: Home, progress: Progress) -> Fetched:
-    """Bring every content of the tree here.
+def fetch(digest: str, store: Store, *, home: Home, progress: Progress, cache: str = "") -> Fetched:
+    """Bring every content of the tree here; ``cache``: a folder that may have large ones, asked before the store.
 
     Raises:
         AgentFailure: ``store-missing`` and what else the store says; ``tree-object``, ``tree-digest``, ``tree-unsafe``;
             ``blob-corrupt`` when a content stays wrong; ``disk-full``.
     """
     found = _tree(digest, store, Trees(home))
+    kept = cache_blobs.take(found.entries, cache, home=home) if cache else 0
     placing = Placing(found.entries, found.recipes, home=home, progress=progress)
     reading = Reading(store, placing)
     try:
@@ -59,7 +64,7 @@ def fetch(digest: str, store: Store, *, home: Home, progress: Progress) -> Fetch
             placing.finish()
     except OSError as error:
         raise no_space(error, home, placing.content) from error
-    return Fetched(found.entries, placing.files, placing.content, reading.read)
+    return Fetched(found.entries, placing.files, placing.content, reading.read, kept)
 
 
 def no_space(error: OSError, home: Home, needed: int) -> BaseException:

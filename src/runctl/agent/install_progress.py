@@ -51,6 +51,7 @@ class Progress:
         self.item = ""
         self.packages = 0  # resolved
         self.installed = 0
+        self.fetched = 0  # of those, how many had to be downloaded or built
         self.cut = False  # the last download ended before its size
         self._sizes: dict[str, int] = {}
         self._done: dict[str, int] = {}
@@ -128,7 +129,7 @@ class Progress:
                 self.phase, self.item, self.packages = "downloading", "", count
             elif word == "Prepared":
                 self._done = dict(self._sizes)
-                self.phase, self.item, self.packages = "installing", "", count
+                self.phase, self.item, self.packages, self.fetched = "installing", "", count, count
             else:
                 self.phase, self.item, self.installed, self.packages = "done", "", count, count
         elif large:  # without a terminal uv names large downloads instead of drawing them
@@ -153,6 +154,7 @@ class Progress:
             self._finish_current()
             self._current = name
             cached = "Using cached" in text
+            self.fetched += not cached
             total = size_of(download.group(2), download.group(3))
             self._download(name, total if cached else 0, total)
         elif build:

@@ -195,6 +195,7 @@ class Keeper:
         deposits = Duty("environment", self._depositing.step)
         deposits.start()
         self._duties += [self._saves, deposits]
+        Duty("cache", self._keep_large).start()
         _stay_alive()
         while True:
             now = self._status()
@@ -211,7 +212,8 @@ class Keeper:
             self._tick(renew=lambda hopeful=hopeful: hopeful)  # type: ignore[misc]
 
     def _end(self) -> None:
-        """The last report, then the machine: given back, or kept until its deadline."""
+        """The cache volume, the last report, then the machine: given back, or kept until its deadline."""
+        self._leave_cache()
         self._phase = "done"
         limit = time.monotonic() + LAST_WORDS
         while not self._reporting.said("done") and time.monotonic() < limit:
@@ -225,6 +227,21 @@ class Keeper:
             while status.active(self._home):
                 self._tick(renew=lambda: True)  # another run shares the machine; its own keeper has no lease
             self._release()
+
+    def _keep_large(self) -> float:
+        """Once: the project's large files go to the cache volume, if there is one, while the script runs."""
+        from runctl.agent import cache_blobs, cache_volume  # noqa: PLC0415 - few runs have one
+
+        path = cache_volume.CacheVolume(self._home, self._run, self._journal).mounted()
+        if path:
+            cache_blobs.keep(self._run, path, home=self._home, stopped=lambda: self._state == "ended")
+        return -1.0
+
+    def _leave_cache(self) -> None:
+        """Unmount the cache volume where the supervisor did not, or was killed before."""
+        from runctl.agent import cache_volume  # noqa: PLC0415 - few runs have one
+
+        cache_volume.CacheVolume(self._home, self._run, self._journal).leave(last=True)
 
     def _release(self) -> None:
         try:

@@ -181,6 +181,7 @@ class Preparation:
             cancelled=self._cancelled,
             mode=self._request.get("deps", "wait"),
             store=self._request.get("store"),
+            cache=str(self._request.get("cache") or ""),
         )
 
     def _assemble(self) -> bool:

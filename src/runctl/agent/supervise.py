@@ -228,6 +228,14 @@ class Supervisor:
         while ended.signal == "SIGTERM" and not self._stop.asked and time.monotonic() < deadline:
             self._wake.wait(LOOK)
 
+    def _leave_cache(self) -> None:
+        """Unmount the cache volume before anybody hears of the end, and may end the machine."""
+        if self._request.get("cache"):
+            from runctl.agent import cache_volume  # noqa: PLC0415 - few runs have one
+
+            volume = cache_volume.CacheVolume(self._home, self._run, self._journal)
+            self._record.now["cache"] = volume.leave(last=False)
+
     def _finish(
         self, fields: dict[str, Any], ended: script.Ended | None, killed: list[dict[str, Any]]
     ) -> None:
@@ -238,6 +246,7 @@ class Supervisor:
         cgroups.remove(self._groups)
         if self._stamped is not None:
             self._stamp()
+        self._leave_cache()
         self._journal.emit(
             "run.ended",
             outcome=fields["outcome"],

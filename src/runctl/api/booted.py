@@ -17,7 +17,7 @@ from runctl.core.errors import Cancelled, RunctlError, UnreachableError
 from runctl.core.events import Notice
 from runctl.core.model import Outcome, Purchase, RunState
 from runctl.core.quantities import count
-from runctl.engine import cost
+from runctl.engine import caching, cost
 from runctl.engine.boot import user_data
 from runctl.engine.hand_over import get_request, next_request, put_record, put_request, send_run
 from runctl.engine.lease import lease
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from runctl.api.runtime import Runtime
     from runctl.core.events import Emit
-    from runctl.core.model import Machine, Offer, Resources, Run
+    from runctl.core.model import CacheVolume, Machine, Offer, Resources, Run
     from runctl.core.ports import Provider, Store
     from runctl.engine.plan import Plan
 
@@ -172,7 +172,9 @@ class _Attempts:
             exit_code=None, signal=None, started_at=None, ended_at=None, machine="",
         )  # fmt: skip
         record(self.rt, again)
-        offers = self.provider.offers(self.need, self.rt.cancel)
+        offers, _ = caching.with_caches(
+            self.provider, self.need, self.provider.offers(self.need, self.rt.cancel), self.rt.cancel
+        )
         return again, offers, lambda cancel: put_request(self.store, request, cancel=cancel)
 
     def _one(self, run: Run, offers: Sequence[Offer], hand_over: Callable[[CancelToken], None]) -> Run:
@@ -190,6 +192,16 @@ class _Attempts:
                 cancel=scope.cancel,
                 allow=self.how.allow,
             ) as leased:
+                cache = caching.attach(
+                    self.provider,
+                    self.store,
+                    self.need,
+                    leased.machine,
+                    prefix=f"runs/{run.id}/{run.attempt}",
+                    emit=self.emit,
+                    clock=rt.clock,
+                    cancel=scope.cancel,
+                )
                 sending.result()
                 run = self._on(run, leased.machine)
                 if self.secrets:
@@ -214,8 +226,21 @@ class _Attempts:
                     raise
             if not self.keep:
                 run = cost.returned(run, now=rt.clock.now())
+                self._copy(run, cache)
         self._keep_record(run)
         return run
+
+    def _copy(self, run: Run, cache: CacheVolume | None) -> None:
+        """A snapshot of the cache volume, for other zones, after a run that went well."""
+        if cache is not None and run.outcome is Outcome.SUCCEEDED:
+            caching.copy(
+                self.provider,
+                self.store,
+                cache,
+                prefix=f"runs/{run.id}/{run.attempt}",
+                emit=self.emit,
+                cancel=self.rt.cancel,
+            )
 
     @contextmanager
     def _explaining(self, run: Run, offer: Offer) -> Iterator[None]:

@@ -64,7 +64,7 @@ def make_plan(
 
     caller, rt = rt, replace(rt, emit=tell)  # what happens while planning belongs to the run's record, too
     found = resolve_script(script, cwd=cwd or Path.cwd(), root=None)
-    spec = _spec(rt.config, found.path, args, resume)
+    spec = _named_cache(_spec(rt.config, found.path, args, resume), found.root)
     secrets = handed_over(rt, rt.config.items("env_from"))
     run_id, name = names.fresh(now=rt.clock.now().timestamp(), random=os.urandom)
     project = read_project(rt, found.root, found.path, without=without)
@@ -103,6 +103,14 @@ def _spec(settings: Config, script: ProjectPath, args: Sequence[str], resume: st
         resume=resume,
         share=settings.flag("share"),
     )
+
+
+def _named_cache(spec: RunSpec, root: Root) -> RunSpec:
+    """``spec`` with the cache volume of its project where the settings leave the name to us. Pure."""
+    if spec.resources.cache_volume != "auto":
+        return spec
+    name = "cache-" + re.sub(r"[^A-Za-z0-9._-]+", "-", root.path.name)
+    return replace(spec, resources=replace(spec.resources, cache_volume=name))
 
 
 def handed_over(rt: Runtime, wanted: Iterable[str]) -> dict[str, str]:

@@ -79,6 +79,9 @@ class SavedPlan:
             yield f"the code has changed: tree {self.plan['code']['tree'][:12]} is {now['code']['tree'][:12]} now"
         if now["environment"]["digest"] != self.plan["environment"]["digest"]:
             yield "the dependencies have changed"
+        before, after = (each.get("caches") or [{}] for each in (self.plan, now))
+        if any(before[0].get(key) != after[0].get(key) for key in ("volume", "snapshot", "busy", "gb")):
+            yield "the cache volume is not what it was"
         chosen = self.plan["offer"]
         found = {_which(offer): offer for offer in fresh.offers}.get(_which_json(chosen))
         if found is None:

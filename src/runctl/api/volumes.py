@@ -37,7 +37,14 @@ if [ -n "$at" ]; then
   echo "it is mounted on $at already" >&2; exit 72
 fi
 made=mounted
-if [ -z "$(root blkid -o value -s TYPE "$device" || true)" ]; then root mkfs.ext4 -q "$device"; made=made; fi
+if [ "$(root head -c 1048576 "$device" | tr -d '\\000' | wc -c)" -eq 0 ]; then
+  known=0; root blkid -p "$device" >/dev/null || known=$?
+  case $known in
+    0) ;;
+    2) root mkfs.ext4 -q "$device"; made=made ;;
+    *) echo "blkid does not say what is on it: exit status $known" >&2; exit 74 ;;
+  esac
+fi
 root mkdir -p "$3"
 root mount -o noatime "$device" "$3"
 [ $made = made ] && root chown "$(id -u):$(id -g)" "$3"

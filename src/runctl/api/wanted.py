@@ -32,4 +32,6 @@ def resources(settings: Config) -> Resources:
         fallback=not settings.flag("no_fallback"),
         regions=((region,) if region else ()) + settings.items("aws.regions"),
         image=settings.text("aws.image"),
+        cache_volume=settings.text("cache_volume"),
+        cache_gb=int(settings.number("cache_volume_gb") or 0),
     )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 COLORS = ("auto", "always", "never")
 _FLAGS = {name: names[-1][2:] for names, value, _ in GLOBAL_OPTIONS if not value for name in names}
 _VALUED = {name: names[-1][2:] for names, value, _ in GLOBAL_OPTIONS if value for name in names}
+_ALONE = {
+    "--cache-volume": "auto"
+}  # options whose value follows an equals sign or is left out: never the next word
 _SHORT = {name[1] for name in _FLAGS if len(name) == 2}
 
 
@@ -70,7 +73,7 @@ def read(argv: Sequence[str]) -> CommandLine:
             found |= {_FLAGS[f"-{letter}"]: True for letter in word[1:]}
             taken.append(word)
         else:
-            rest.append(word)
+            rest.append(f"{word}={_ALONE[word]}" if word in _ALONE else word)
     command = rest.pop(0) if rest else None
     return CommandLine(found, taken, command, rest, script_args, problem)
 

@@ -106,6 +106,8 @@ class Resources:
     regions: tuple[str, ...] = ()
     image: str = ""
     environment: str = ""  # the digest of what is to be installed: an image that has it is preferred
+    cache_volume: str = ""  # the name of the volume that keeps caches from machine to machine; empty: none
+    cache_gb: int = 0  # its size where it has to be made
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,33 @@ class Held:
     gb: int
     machine: str = ""  # where it is attached
     price_per_month: Decimal | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; money is text."""
+        price = self.price_per_month
+        return asdict(self) | {"price_per_month": None if price is None else str(price)}
+
+
+@dataclass(frozen=True)
+class CacheVolume:
+    """The volume that keeps caches, as a run finds it in ``zone``: there, a copy of a snapshot, new, or not to be had.
+
+    ``busy`` names the machine that has it; then ``volume`` is not taken from it. ``price_per_month`` is for its size.
+    """
+
+    name: str
+    zone: str
+    gb: int
+    volume: str = ""  # empty: it has to be made
+    snapshot: str = ""  # what it is made of; empty: of nothing
+    busy: str = ""
+    device: str = ""  # what it was attached as
+    price_per_month: Decimal | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is there and free."""
+        return bool(self.volume) and not self.busy
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; money is text."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runctl.core.clock import Clock
     from runctl.core.errors import RunctlError
     from runctl.core.events import Emit
-    from runctl.core.model import Endpoint, Held, Machine, Offer, Purchase, Resources
+    from runctl.core.model import CacheVolume, Endpoint, Held, Machine, Offer, Purchase, Resources
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,28 @@ class Holds(Protocol):
 
     def held(self, cancel: CancelToken) -> Sequence[Held]:
         """All of them, by what carries our tag. Reads only."""
+
+
+@runtime_checkable
+class Caches(Protocol):
+    """A provider with volumes that keep caches from one machine to the next, each in one zone."""
+
+    def cache_volumes(
+        self, need: Resources, zones: Sequence[str], cancel: CancelToken
+    ) -> Sequence[CacheVolume]:
+        """What a run with ``need`` would find in each of ``zones``, in their order. Reads only."""
+
+    def attach_cache(self, need: Resources, machine: Machine, cancel: CancelToken) -> CacheVolume:
+        """Attach the volume of the machine's zone, made where there is none. A failure leaves none that was made.
+
+        Raises ``cache-volume-busy`` when another machine has it.
+        """
+
+    def copy_cache(self, cache: CacheVolume, *, changed: bool, cancel: CancelToken) -> str:
+        """Begin a snapshot, if there is none yet or it ``changed``; its id, empty when none was begun.
+
+        Copies of the same name that an earlier call began and a newer one replaces are deleted.
+        """
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runctl.core.events import Event
-    from runctl.core.model import DepsMode, Offer, RunSpec
+    from runctl.core.model import CacheVolume, DepsMode, Offer, RunSpec
     from runctl.engine.stored_environments import StoredEnvironment
     from runctl.project.snapshot import Snapshot
 
@@ -88,6 +88,7 @@ class Plan:
     variables: Mapping[str, str] = field(repr=False, default_factory=dict)
     secret_variables: tuple[str, ...] = ()  # names among them whose values are never written anywhere
     resume_from: str | Mapping[str, str] | None = None  # a path on the machine, or {"store": key}
+    caches: tuple[CacheVolume, ...] = ()  # the cache volume in each zone of the offers, in their order
     warnings: tuple[str, ...] = ()
     actions: tuple[
         tuple[str, tuple[str, ...]], ...
@@ -136,6 +137,7 @@ class Plan:
             "resume_from": self.resume_from,
             "data": [{"from": address, "to": data_name(address)} for address in self.spec.data],
             "output": self.spec.output or None,
+            "cache_volume": self.spec.resources.cache_volume,
         }
 
 

@@ -59,6 +59,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "command": list(plan.command),
         "variables": sorted(plan.variables),
         "resume_from": plan.resume_from,
+        "caches": [each.to_json() for each in plan.caches],
         "resources": asdict(plan.spec.resources),
         "keep_machine": plan.spec.keep,
         "data": list(plan.spec.data),

@@ -11,7 +11,7 @@ from runctl.core.quantities import count, size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runctl.core.model import Offer
+    from runctl.core.model import CacheVolume, Offer
     from runctl.engine.plan import EnvironmentPlan, Plan
 
 OTHERS_SHOWN = 5  # further lines of offers in a plan
@@ -33,7 +33,7 @@ class PlanLine:
 def lines(plan: Plan) -> tuple[PlanLine, ...]:
     """The plan in the order apply works."""
     run = f"{plan.home}/runs/{plan.run_id}"
-    out = [*_machine_lines(plan), *_code_lines(plan), *_environment_lines(plan)]
+    out = [*_machine_lines(plan), *_cache_lines(plan.caches), *_code_lines(plan), *_environment_lines(plan)]
     if plan.store:
         out.append(
             PlanLine("+", f"run in {plan.store}/runs/{plan.run_id}", "what the machine tells and saves")
@@ -88,6 +88,42 @@ def _machine_lines(plan: Plan) -> list[PlanLine]:
             PlanLine("$", f"  or {count(hidden, 'further offers')}", "tried after these, in their order")
         )
     return out
+
+
+def _cache_lines(caches: Sequence[CacheVolume]) -> list[PlanLine]:
+    """The cache volume where the machine is tried first, and where it may land else."""
+    if not caches:
+        return []
+    out = [_cache_line(caches[0])]
+    others: dict[str, list[str]] = {}
+    for each in caches[1:]:
+        others.setdefault(_cache_elsewhere(each), []).append(each.zone)
+    out += [PlanLine("+", f"  or {how}", f"in {', '.join(zones)}") for how, zones in others.items()]
+    end = "after success, when there is none or it grew by 64 MB; billed by what it holds; older ones of these go"
+    return [*out, PlanLine("+", "  snapshot of it at the end", end)]
+
+
+def _cache_line(cache: CacheVolume) -> PlanLine:
+    price = "" if cache.price_per_month is None else f", {cache.price_per_month} USD a month"
+    what = f"{cache.gb} GB of gp3 in {cache.zone}{price}"
+    if cache.busy:
+        return PlanLine(
+            "!", f"no cache volume: {cache.volume} is in use", f"by {cache.busy}, in {cache.zone}"
+        )
+    if cache.volume:
+        return PlanLine(
+            "=", f"cache volume {cache.name}: {cache.volume}", f"{what}; of equal prices, its zone first"
+        )
+    made = f"copy of {cache.snapshot}" if cache.snapshot else "new"
+    return PlanLine("+", f"cache volume {cache.name}: {made}", f"{what}; stays after the run")
+
+
+def _cache_elsewhere(cache: CacheVolume) -> str:
+    if cache.busy:
+        return "without one"
+    if cache.volume:
+        return cache.volume
+    return f"{'a copy of ' + cache.snapshot if cache.snapshot else 'a new one'}, {cache.gb} GB"
 
 
 def _alike(offers: Sequence[Offer]) -> list[list[Offer]]:

@@ -9,7 +9,9 @@ from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.errors import RunctlError
 from runctl.core.model import DepsMode
+from runctl.core.ports import Caches
 from runctl.core.quantities import count, size
+from runctl.engine.caching import with_caches
 from runctl.engine.code_store import missing_in_store
 from runctl.engine.lease import offer_words
 from runctl.engine.newcomers import collisions, newcomers
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from runctl.core.checks import Check
     from runctl.core.clock import Clock
     from runctl.core.events import Emit
-    from runctl.core.model import Endpoint, Offer, RunSpec
+    from runctl.core.model import CacheVolume, Endpoint, Offer, RunSpec
     from runctl.core.ports import Provider, Store
     from runctl.engine.pool import Answer
     from runctl.engine.remote import RemoteAgent
@@ -76,7 +78,7 @@ class Planner:
         request = None if spec.deps is DepsMode.SKIP else project.dependencies.wanted()
         if request is not None:
             spec = replace(spec, resources=replace(spec.resources, environment=str(request["digest"])))
-        offers = self.offers(spec)
+        spec, offers, caches, without = self._cached(spec, self.offers(spec))
         checks: Sequence[Check] = ()
         endpoint = self.provider.endpoint(offers[0])
         if endpoint is not None:
@@ -104,7 +106,9 @@ class Planner:
             variables={**spec.env, **self.secrets},
             secret_variables=tuple(self.secrets),
             resume_from=resume_from,
+            caches=caches,
             warnings=(
+                *without,
                 *self._warnings(spec, project, facts),
                 *(each.what for each in checks if each.state == "warn"),
             ),
@@ -122,6 +126,21 @@ class Planner:
             doing.summary = f"{count(len(offers), 'offers')}; {offer_words(offers[0])}"
             doing.skipped = not self.provider.features.costs_money
         return offers
+
+    def _cached(
+        self, spec: RunSpec, offers: tuple[Offer, ...]
+    ) -> tuple[RunSpec, tuple[Offer, ...], tuple[CacheVolume, ...], tuple[str, ...]]:
+        """The offers in their order with the cache volume, what it is in each zone; without one, a warning that says so."""
+        need = spec.resources
+        if not need.cache_volume:
+            return spec, offers, (), ()
+        if not isinstance(self.provider, Caches) or self.provider.endpoint(offers[0]) is not None:
+            text = "no cache volume here: this machine is not bought, and keeps its caches by itself"
+            return replace(spec, resources=replace(need, cache_volume="")), offers, (), (text,)
+        with step("cache", "look for the cache volume", emit=self.emit, clock=self.clock) as doing:
+            offers, caches = with_caches(self.provider, need, offers, self.cancel)
+            doing.summary = need.cache_volume
+        return spec, offers, caches, ()
 
     def _ask_machines(
         self, offers: Sequence[Offer], spec: RunSpec, project: Project

@@ -145,6 +145,24 @@ _ALL = (
         above=True,
     ),
     Setting(
+        "cache_volume",
+        "text",
+        "",
+        "Keep downloaded packages and large files of the project on a volume that outlives the machine (AWS), of this name; "
+        "auto names it after the project, empty does without. On the command line the name follows an equals sign.",
+        'cache_volume = "auto"',
+        "--cache-volume",
+    ),
+    Setting(
+        "cache_volume_gb",
+        "number",
+        50.0,
+        "The size of a cache volume that has to be made, in GiB.",
+        "cache_volume_gb = 200",
+        "--cache-volume-gb",
+        minimum=1,
+    ),
+    Setting(
         "instance_type",
         "text",
         "",

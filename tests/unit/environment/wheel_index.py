@@ -81,6 +81,7 @@ class Index:
     cut: dict[str, int] = field(default_factory=dict)  # file name → how many more times to drop it half-way
     unavailable: int = 0  # how many more requests to answer with 503
     gate: dict[str, threading.Event] = field(default_factory=dict)  # file name → second half waits for this
+    cacheable: bool = False  # whether clients may keep files, as of the great index
     requests: Counter[str] = field(default_factory=Counter)
     server: Any = None
 
@@ -201,6 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(size))
+        if self.index().cacheable:
+            kept = "max-age=365000000, immutable" if kind == "application/octet-stream" else "no-cache"
+            self.send_header("Cache-Control", kept)
         self.end_headers()
 
     def _send(

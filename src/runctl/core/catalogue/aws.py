@@ -292,6 +292,19 @@ ENTRIES = {
             "made has been deleted again. One that does not let itself be detached is mounted by a machine that hangs."
         ),
     ),
+    "cache-volume-busy": Known(
+        errors.CapacityError,
+        what="the cache volume {volume} is in use",
+        why="{machine} has it, and it can be on one machine only",
+        fix=(
+            "wait for that run, or give this one a cache of its own:",
+            "  runctl train SCRIPT --cache-volume=NAME",
+        ),
+        explain=(
+            "A cache volume is never taken from a machine that uses it. The run goes on without it, which costs the time of "
+            "downloading packages anew, and nothing else."
+        ),
+    ),
     "volume-mount": Known(
         errors.AgentError,
         what="the volume {volume} could not be mounted or unmounted on {machine}",

@@ -19,6 +19,7 @@ from runctl.core.ports import Features
 from runctl.project.places import cache_dir, state_dir
 from runctl.providers.aws.baked import Images
 from runctl.providers.aws.cache import AnswerCache
+from runctl.providers.aws.caches import Caches
 from runctl.providers.aws.fleet import Fleet
 from runctl.providers.aws.launch import Launch
 from runctl.providers.aws.market import Market
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from runctl.core.cancel import CancelToken
     from runctl.core.checks import Probe
     from runctl.core.errors import RunctlError
-    from runctl.core.model import Endpoint, Machine, Offer, Purchase, Resources
+    from runctl.core.model import CacheVolume, Endpoint, Machine, Offer, Purchase, Resources
     from runctl.core.ports import Surroundings
 
 
@@ -177,6 +178,20 @@ class AwsProvider:
             ),
             *(Held("snapshot", self.name, e.id, e.name, e.region, e.state, e.gb) for e in copies.result()),
         )
+
+    def cache_volumes(
+        self, need: Resources, zones: Sequence[str], cancel: CancelToken
+    ) -> Sequence[CacheVolume]:
+        """See ``Caches.find``."""
+        return Caches(self.fleet).find(need, zones, cancel)
+
+    def attach_cache(self, need: Resources, machine: Machine, cancel: CancelToken) -> CacheVolume:
+        """See ``Caches.attach``."""
+        return Caches(self.fleet).attach(need, machine, cancel)
+
+    def copy_cache(self, cache: CacheVolume, *, changed: bool, cancel: CancelToken) -> str:
+        """See ``Caches.copy``."""
+        return Caches(self.fleet).copy(cache, changed=changed, cancel=cancel)
 
     def release(self, machine_id: str, cancel: CancelToken) -> None:
         """Terminate a machine of ours and see it end. Raises ``ReleaseOwed`` when that is not sure, ``aws-not-ours``."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _Thing = TypeVar("_Thing")
 NAME = "runctl:volume"
+AUTOMATIC = "runctl:automatic"  # a snapshot that was made at the end of a run
 BASE_IOPS, MOST_IOPS, IOPS_A_GB = 3000, 16000, 500  # gp3
 BASE_MBS, MOST_MBS, IOPS_A_MBS = 125, 1000, 4  # MiB/s of gp3, and how many IOPS one of them takes
 READ_SECONDS = 600  # a volume should be read once in about this time
@@ -69,6 +70,7 @@ class Snapshot:
     gb: int
     volume: str
     created_at: str
+    automatic: bool = False  # made at the end of a run, and replaced by a newer one
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -140,6 +142,7 @@ def snapshot_of(entry: Mapping[str, Any], region: str) -> Snapshot:
         gb=int(entry.get("VolumeSize") or 0),
         volume=entry.get("VolumeId", ""),
         created_at="" if begun is None else begun.isoformat(timespec="seconds"),
+        automatic=AUTOMATIC in told,
     )
 
 
@@ -276,15 +279,7 @@ class Volumes:
 
     def snapshot(self, volume: Volume, cancel: CancelToken) -> Snapshot:
         """Copy its present bytes into a snapshot, and see it complete; the copying goes on if the wait is cancelled."""
-        answer = self.calls.call(
-            "ec2",
-            "create_snapshot",
-            cancel=cancel,
-            region=volume.region,
-            VolumeId=volume.id,
-            TagSpecifications=[{"ResourceType": "snapshot", "Tags": _tags(volume.name)}],
-        )
-        snapshot_id, clock = answer["SnapshotId"], self.calls.clock
+        snapshot_id, clock = self.begin_snapshot(volume, cancel), self.calls.clock
         begun, delay = clock.monotonic(), 0.1
         while True:
             answer = self.calls.call(
@@ -298,13 +293,38 @@ class Volumes:
             clock.sleep(delay, cancel)
             delay = min(delay * 1.5, 10.0)
 
+    def begin_snapshot(self, volume: Volume, cancel: CancelToken, *, automatic: bool = False) -> str:
+        """Begin to copy its present bytes; the id of the snapshot, which becomes complete by itself."""
+        pairs = _tags(volume.name) + [{"Key": AUTOMATIC, "Value": "true"}] * automatic
+        answer = self.calls.call(
+            "ec2",
+            "create_snapshot",
+            cancel=cancel,
+            region=volume.region,
+            VolumeId=volume.id,
+            TagSpecifications=[{"ResourceType": "snapshot", "Tags": pairs}],
+        )
+        return str(answer["SnapshotId"])
+
     def delete_snapshot(self, snapshot: Snapshot, cancel: CancelToken) -> None:
         """Delete it for good."""
         self.calls.call(
             "ec2", "delete_snapshot", cancel=cancel, region=snapshot.region, SnapshotId=snapshot.id
         )
 
-    def _await(self, volume_id: str, region: str, state: str, cancel: CancelToken) -> Volume:
+    def await_free(self, volume_id: str, region: str, cancel: CancelToken, *, seconds: float) -> Volume:
+        """Wait until the machine that had it has given it back. Raises ``volume-state``."""
+        return self._await(volume_id, region, "available", cancel, seconds=seconds)
+
+    def _await(
+        self,
+        volume_id: str,
+        region: str,
+        state: str,
+        cancel: CancelToken,
+        *,
+        seconds: float = STATE_SECONDS,
+    ) -> Volume:
         """Wait until it is in ``state``, and attached if that says so. Raises ``volume-state``."""
         clock = self.calls.clock
         begun, delay = clock.monotonic(), 0.1
@@ -316,7 +336,7 @@ class Volumes:
             attached = any(each.get("State") == "attached" for each in entry.get("Attachments", ()))
             if entry["State"] == state and attached == (state == "in-use"):
                 return volume_of(entry, region)
-            if entry["State"] == "error" or clock.monotonic() - begun > STATE_SECONDS:
+            if entry["State"] == "error" or clock.monotonic() - begun > seconds:
                 raise known("volume-state", volume=volume_id, state=entry["State"], wanted=state)
             clock.sleep(delay, cancel)
             delay = min(delay * 1.5, 2.0)
