@@ -26,6 +26,8 @@ class Options(TypedDict, total=False):
     cpus: float
     memory: float
     disk: float
+    cache_volume: str
+    cache_volume_gb: float
     instance_type: str
     spot: bool
     no_fallback: bool
