@@ -17,7 +17,7 @@ help: ## what each target does
 demo: .venv/.ready ## train a real model on real data on this machine, and look at the result
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-.venv/wheels/.ready: .venv/.ready tests/wheels.sh examples/digits/requirements.txt
+.venv/wheels/.ready: .venv/.ready tests/wheels.sh examples/digits/requirements.txt examples/trainer/requirements.txt
 	@echo "fetching what the examples install (once)"
 	@sh tests/wheels.sh .venv/wheels
 	@touch $@
