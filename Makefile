@@ -17,7 +17,7 @@ help: ## what each target does
 demo: .venv/.ready ## train a real model on real data on this machine, and look at the result
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-.venv/wheels/.ready: .venv/.ready tests/wheels.sh examples/digits/requirements.txt
+.venv/wheels/.ready: .venv/.ready tests/wheels.sh examples/digits/requirements.txt examples/trainer/requirements.txt
 	@echo "fetching what the examples install (once)"
 	@sh tests/wheels.sh .venv/wheels
 	@touch $@
@@ -48,10 +48,11 @@ fix: .venv/.ready ## format and mend what the linter can
 bench: .venv/.ready ## the figures the project promises, as ratios, on this machine
 	$(BIN)/python -m benchmarks
 
-docs: .venv/.ready ## regenerate the pages that come from the code
+docs: .venv/.ready ## regenerate the pages that come from the code, and build the site into .site/
 	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean: ## remove the environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help demo test check fix bench docs clean

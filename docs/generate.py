@@ -219,7 +219,7 @@ def _error(code: str) -> Iterator[str]:
     entry = CATALOGUE[code]
     yield f"## {code}"
     yield ""
-    yield f"You see: `error[{code}]: {blanks(entry.what)}`"
+    yield f"You see: {_literal(f'error[{code}]: {blanks(entry.what)}')}"
     yield ""
     if entry.why:
         yield f"Cause: {blanks(entry.why)}"
@@ -234,11 +234,16 @@ def _error(code: str) -> Iterator[str]:
     yield ""
 
 
+def _literal(text: str) -> str:
+    """Text in code type, back-ticks of its own included."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
 def _fix(lines: Iterable[str]) -> Iterator[str]:
     """Fix lines: prose as an item, a command as code."""
     for line in lines:
         text = blanks(line)
-        yield f"- `{text.strip()}`" if text.startswith("  ") else f"- {text}"
+        yield f"- {_literal(text.strip())}" if text.startswith("  ") else f"- {text}"
     yield ""
 
 

@@ -42,7 +42,15 @@ PAGES = {
 FENCE = re.compile(
     r"(?:<!-- (?P<mark>[^>]+) -->\n)?^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-SCRIPTS_OWN = {"--epochs", "--pause", "--fresh", "--keep", "--lr"}  # options of the example scripts
+SCRIPTS_OWN = {
+    "--epochs",
+    "--pause",
+    "--fresh",
+    "--keep",
+    "--lr",
+    "--steps",
+    "--rate",
+}  # options of the example scripts
 each_page = pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
 
 
@@ -127,7 +135,7 @@ def test_the_pages_for_beginners_are_executed() -> None:
         f"docs/guides/{name}.md"
         for name in ("scripts", "json", "python", "aws", "aws-train", "sync", "data", "ssh", "ssh-to-ssm")
     }
-    assert {"docs/quickstart.md", *guides} <= set(EXECUTED)
+    assert {"docs/quickstart.md", "docs/examples.md", *guides} <= set(EXECUTED)
 
 
 @pytest.mark.timeout(300)

@@ -86,3 +86,21 @@ def test_torch_starts_at_once_and_its_import_waits(offline: World) -> None:
     (run,) = offline.runctl("runs", "--json").json()
     listed = offline.runctl("checkpoint", "list", run["name"], "--json").json()["checkpoints"]
     assert {each["format"] for each in listed} == {"torch"}
+
+
+@pytest.mark.timeout(600)
+def test_a_trainer_of_hugging_face_saves_and_goes_on(offline: World) -> None:
+    if not list(WHEELS.glob("torch-*")) or not list(WHEELS.glob("transformers-*")):
+        pytest.skip("pip finds no CPU build of torch, or no transformers, here")
+    script = copied(offline, "trainer") / "train.py"
+    offline.env |= {"HF_HUB_OFFLINE": "1"}
+    first = offline.runctl("train", script, "--", "--steps", "40", timeout=500)
+    assert first.code == 0, first.err[-3000:]
+    assert re.search(r"test loss [\d.]+ after 40 steps", first.out)
+    listed = offline.runctl("checkpoint", "list", "latest", "--json").json()["checkpoints"]
+    assert [each["step"] for each in listed] == [40, 20]
+    assert offline.runctl("checkpoint", "verify", "latest").code == 0
+    again = offline.runctl("train", script, "--resume", "latest", "--", "--steps", "60", timeout=300)
+    assert again.code == 0, again.err[-3000:]
+    assert re.search(r"continuing from .*checkpoint-40", again.out)
+    assert re.search(r"test loss [\d.]+ after 60 steps", again.out)
