@@ -62,7 +62,6 @@ class Supervisor:
         self._groups: list[str] = []
         self._pid = 0
         self._stamped: dict[str, Any] | None = None
-        self._home = home
         self._container: container.Container | None = None
         self._child: script.Child | None = None
         self._deadline: float | None = None
