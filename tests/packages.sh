@@ -13,6 +13,8 @@ zsh zsh
 fish fish
 tcsh tcsh
 mksh mksh
+podman podman
+runc runc
 EOF
 test -n "$missing" || exit 0
 if test "$(id -u)" != 0 || ! command -v apt-get >/dev/null; then

@@ -93,6 +93,10 @@ def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
     family = ending.Family(run=run, script=status.script_of(written), groups=written["cgroups"])
     killed = ending.end(family, grace=lambda: stop.grace, pause=time.sleep)
     cgroups.remove(written["cgroups"])
+    if written.get("container"):
+        from runctl.agent import container  # noqa: PLC0415 - as daemon
+
+        container.remove(written["container"])
     if was_alive:  # its exit status is nobody's to collect any more
         last.update(outcome=stop.kind or "cancelled", reason=stop.why or "cancelled", error=None)
     last.update(killed=killed, ended_at=timestamp())

@@ -63,6 +63,8 @@ def check(request: dict[str, Any]) -> None:
     if request.get("deps", "wait") not in ("wait", "background", "skip"):
         raise AgentFailure("agent-request", detail="deps is %r" % (request["deps"],))
     _check_inputs(request)
+    if request.get("image") is not None:
+        wire.field(request, "image", str)
     for value in [*request["args"], *request["env"], *request["env"].values()]:
         if not isinstance(value, str) or "\0" in value:
             raise AgentFailure("agent-request", detail="no argument or variable: %r" % (value,))

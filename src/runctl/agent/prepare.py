@@ -111,6 +111,7 @@ class Preparation:
         self._abandoned = False
         self._installing: Work | None = None
         self.env_key = ""
+        self.engine = ""  # of the run's container, where it has an image
         self.inputs: dict[str, str] = {}  # variables that say where data and checkpoint are
 
     def step(self, name: str, title: str) -> Step:
@@ -171,6 +172,13 @@ class Preparation:
     def _prepare(self) -> Any:
         if not self._assemble():
             return None
+        if self._request.get("image"):
+            from runctl.agent import image  # noqa: PLC0415 - as below
+
+            with self.step("image", "image %s" % self._request["image"]) as step:
+                self.engine = image.ensure(
+                    self._request["image"], step=step, home=self._home.path, cancelled=self._cancelled
+                )
         from runctl.agent import environment  # noqa: PLC0415 - most of the agent's code hangs on it
 
         return environment.ensure(

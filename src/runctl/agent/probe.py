@@ -24,6 +24,11 @@ def facts(request: dict[str, Any], *, home: Home, digest: str) -> dict[str, Any]
         from runctl.agent import environment as builder  # noqa: PLC0415 - most of the agent's code hangs on it
 
         environment = builder.describe(request["environment"], home=home.path)
+    container = None
+    if request.get("image"):
+        from runctl.agent import engines  # noqa: PLC0415 - only for a run that has one
+
+        container = engines.describe(request["image"])
     return {
         "v": 1,
         "agent": digest,
@@ -41,6 +46,7 @@ def facts(request: dict[str, Any], *, home: Home, digest: str) -> dict[str, Any]
         "cgroup": cgroup_version(),
         "missing": blobs.missing(request.get("blobs") or [], home=home),
         "environment": environment,
+        "container": container,
         "active": status.active(home),
     }
 

@@ -111,14 +111,19 @@ def reap_others(pid: int) -> None:
         os.waitpid(found.si_pid, 0)
 
 
+def make_folders(run: RunFolder) -> None:
+    """What the script may write to. Safe to repeat."""
+    make_folder(run.checkpoints)
+    make_folder(run.outputs)
+
+
 def start(argv: list[str], *, env: Mapping[str, str], run: RunFolder) -> Child:
     """Start the script in a session of its own; its stdout and stderr are ``output.log`` itself.
 
     Raises:
         AgentFailure: ``script-not-started`` with the system's reason.
     """
-    make_folder(run.checkpoints)
-    make_folder(run.outputs)
+    make_folders(run)
     output = os.open(run.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from runctl.agent import cgroups, ending, outcome, processes, script, secrets
+from runctl.agent import cgroups, container, ending, outcome, processes, script, secrets
 from runctl.agent.failure import AgentFailure, disk_failure
 from runctl.agent.home import Home, RunFolder, size_of
 from runctl.agent.journal import Journal, timestamp
@@ -62,6 +62,7 @@ class Supervisor:
         self._groups: list[str] = []
         self._pid = 0
         self._stamped: dict[str, Any] | None = None
+        self._container: container.Container | None = None
         self._child: script.Child | None = None
         self._deadline: float | None = None
         self._times = OutputTimes(run)
@@ -97,11 +98,15 @@ class Supervisor:
             killed += self._end_leftovers()
             if self._child is not None:
                 ended = self._child.collect()
+                if self._container is not None:
+                    self._container.check_started(ended)
                 self._await_own_term(ended)
+        except AgentFailure as error:
+            failure = failure or error
         except Exception as error:
             failure = failure or _crashed(error, self._run.path)
         sent_kill = any(one["pid"] == self._pid and one["signal"] == "SIGKILL" for one in killed)
-        by_sigkill = ended is not None and ended.signal == "SIGKILL" and not sent_kill
+        by_sigkill = ended is not None and not sent_kill and self._died_by_kill(ended)
         fields = outcome.decide(
             stop=self._stop.kind,
             why=self._stop.why,
@@ -110,6 +115,10 @@ class Supervisor:
             failure=failure,
         )
         self._finish(fields, ended, killed)
+
+    def _died_by_kill(self, ended: script.Ended) -> bool:
+        in_container = self._container is not None and ended.exit_code == 128 + signal.SIGKILL
+        return ended.signal == "SIGKILL" or in_container
 
     def _await_secrets(self) -> None:
         """Until a client has handed over the values that stand in no file. Raises ``secrets-missing``."""
@@ -128,6 +137,9 @@ class Supervisor:
                 self._wake.wait(SECRETS_LOOK)
 
     def _start(self, python: str, variables: dict[str, str]) -> None:
+        if self._request.get("image"):
+            self._start_container()
+            return
         argv = script.command(self._request, python=python)
         with self._preparation.step("start", "start the script") as step:
             env = script.variables(
@@ -146,6 +158,34 @@ class Supervisor:
             cgroups.remove(set(self._groups) - set(joined))
             self._groups = joined
             step.summary = "pid %d" % self._pid
+        self._started(argv, begun)
+
+    def _start_container(self) -> None:
+        """As ``_start``. The engine's command is our child; the script is whose pid is recorded."""
+        held = container.Container(self._run, engine=self._preparation.engine, image=self._request["image"])
+        command = script.command(self._request, python="python3")
+        with self._preparation.step("start", "start the container") as step:
+            script.make_folders(self._run)
+            wanted = container.variables(self._run, self._request, self._preparation.inputs)
+            secret = self._request.get("secret_env") or ()
+            env = dict(os.environ)
+            env.update((name, value) for name, value in wanted.items() if container.by_name(name, secret))
+            argv = held.argv(
+                command,
+                wanted,
+                secret=secret,
+                folders=container.folders(self._run, self._request, self._home.data),
+            )
+            self._record.change(container={"engine": held.engine, "name": held.name})
+            self._container = held
+            begun = time.monotonic()
+            self._child = script.start(argv, env=env, run=self._run)
+            held.await_start(self._child, self._wake.wait)
+            self._pid = held.pid or self._child.pid
+            step.summary = "pid %d in %s" % (self._pid, held.name)
+        self._started(command, begun)
+
+    def _started(self, argv: list[str], begun: float) -> None:
         hours = self._request.get("max_hours")
         self._deadline = None if hours is None else begun + hours * 3600
         self._times.begin(begun)
@@ -208,6 +248,8 @@ class Supervisor:
 
     def _adopter(self) -> int:
         """Ourselves, once no installer can be among our children."""
+        if self._container is not None:
+            return 0  # the engine's own processes are among our children, and are to end by themselves
         return os.getpid() if self._adopts and not self._preparation.busy else 0
 
     def _end_leftovers(self) -> list[dict[str, Any]]:
@@ -246,6 +288,8 @@ class Supervisor:
         cgroups.remove(self._groups)
         if self._stamped is not None:
             self._stamp()
+        if self._container is not None:
+            container.remove({"engine": self._container.engine, "name": self._container.name})
         self._leave_cache()
         self._journal.emit(
             "run.ended",

@@ -98,6 +98,7 @@ def _spec(settings: Config, script: ProjectPath, args: Sequence[str], resume: st
         output=settings.text("output"),
         resources=resources(settings),
         deps=DepsMode(settings.text("deps")),
+        image=settings.text("image"),
         limits=Limits(settings.number("max_hours"), settings.number("grace_seconds") or 0.0),
         env=settings.table("env"),
         resume=resume,

@@ -129,6 +129,7 @@ class RunSpec:
     data: tuple[str, ...] = ()  # addresses to bring to the machine
     output: str = ""  # where what the script leaves is copied; empty: it stays with the run
     deps: DepsMode = DepsMode.WAIT
+    image: str = ""  # of a container to run in; empty: on the machine itself
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict)

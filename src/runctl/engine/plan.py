@@ -109,7 +109,9 @@ class Plan:
     def command(self) -> tuple[str, ...]:
         """The training's own command: the environment's interpreter, or the machine's own where none is installed."""
         python = str(self.machine.get("script_python", "python3"))
-        if self.environment.key:
+        if self.spec.image:
+            python = "python3"  # the image's
+        elif self.environment.key:
             python = f"{self.home}/envs/{self.environment.key}/bin/python"
         elif self.environment.request is not None:
             python = f"{self.home}/envs/{ENVIRONMENT}/bin/python"
@@ -131,6 +133,7 @@ class Plan:
             "secret_env": list(self.secret_variables),
             "environment": None if self.environment.request is None else dict(self.environment.request),
             "deps": str(self.environment.mode),
+            "image": self.spec.image or None,
             "max_hours": self.spec.limits.max_hours,
             "grace": self.spec.limits.grace_seconds,
             "exclusive": self.exclusive,

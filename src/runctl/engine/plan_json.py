@@ -56,6 +56,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "stored": [one.to_json() for one in env.stored],
             "commands": [list(argv) for argv in env.commands],
         },
+        "image": plan.spec.image,
         "command": list(plan.command),
         "variables": sorted(plan.variables),
         "resume_from": plan.resume_from,

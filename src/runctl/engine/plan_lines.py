@@ -188,8 +188,24 @@ def _code_lines(plan: Plan) -> list[PlanLine]:
     return out
 
 
+def _image_line(plan: Plan) -> PlanLine:
+    found = plan.machine.get("container")
+    what = f"environment from image {plan.spec.image}"
+    if found is None:
+        return PlanLine(
+            "+", what, "pulled by docker or podman, whichever the machine has; nothing is installed"
+        )
+    engine = f"{found['engine']} {found['version']}"
+    gpu = "with its GPUs" if plan.machine.get("gpus") else "no GPU"
+    if found["present"]:
+        return PlanLine("=", what, f"{engine} has it; {gpu}; nothing is installed")
+    return PlanLine("+", what, f"pulled by {engine}; {gpu}; nothing is installed")
+
+
 def _environment_lines(plan: Plan) -> list[PlanLine]:
     env = plan.environment
+    if plan.spec.image:
+        return [_image_line(plan)]
     if env.request is None:
         return [PlanLine("=", "nothing to install", f"{env.why}; the machine's own Python")]
     if not env.key and plan.offer.baked:

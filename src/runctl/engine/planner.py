@@ -75,7 +75,9 @@ class Planner:
             CapacityError: no machine satisfies the request.
             RunctlError: what the machine's agent says, for example ``python-missing``; what the store says.
         """
-        request = None if spec.deps is DepsMode.SKIP else project.dependencies.wanted()
+        if spec.image and spec.deps is DepsMode.BACKGROUND:
+            raise known("image-deps", image=spec.image)
+        request = project.dependencies.wanted() if installs(spec) else None
         if request is not None:
             spec = replace(spec, resources=replace(spec.resources, environment=str(request["digest"])))
         spec, offers, caches, without = self._cached(spec, self.offers(spec))
@@ -151,6 +153,7 @@ class Planner:
         def ask(offer: Offer, cancel: CancelToken) -> Mapping[str, Any]:
             facts = self._probe(self._agent_of(offer), spec, project, cancel)
             check_resources(spec, facts)
+            check_engine(spec, facts)
             return facts
 
         with step("probe", "ask the machine", emit=self.emit, clock=self.clock) as doing:
@@ -191,7 +194,7 @@ class Planner:
         self, url: str, offer: Offer, spec: RunSpec, project: Project
     ) -> tuple[dict[str, Any], str | Mapping[str, str] | None]:
         with step("probe", "ask the store", emit=self.emit, clock=self.clock) as doing:
-            request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
+            request = project.dependencies.request if installs(spec) else None
             with together(self.cancel) as scope:
                 found = None
                 if request is not None:
@@ -219,10 +222,11 @@ class Planner:
     def _probe(
         self, agent: RemoteAgent, spec: RunSpec, project: Project, cancel: CancelToken
     ) -> dict[str, Any]:
-        request = None if spec.deps is DepsMode.SKIP else project.dependencies.request
+        request = project.dependencies.request if installs(spec) else None
         entries = project.snapshot.entries
         digests = sorted({entry["digest"] for entry in entries if entry["type"] == "file"})
-        return agent.call("probe", {"blobs": digests, "environment": request}, cancel=cancel)
+        asked = {"blobs": digests, "environment": request, "image": spec.image or None}
+        return agent.call("probe", asked, cancel=cancel)
 
     def _code(self, project: Project, missing: tuple[str, ...]) -> CodePlan:
         listing = project.listing
@@ -245,6 +249,7 @@ class Planner:
     ) -> EnvironmentPlan:
         found = facts["environment"]
         why = "--deps skip" if spec.deps is DepsMode.SKIP else dependencies.why
+        why = f"from image {spec.image}" if spec.image else why
         plan = EnvironmentPlan(request=request, why=why, mode=spec.deps)
         if found is None:  # nothing to install, or a machine that has to be bought before it can be asked
             return replace(plan, stored=tuple(facts.get("stored_environments", ())))
@@ -266,7 +271,7 @@ class Planner:
             travels={entry["path"] for entry in project.snapshot.entries},
             left_out=(*project.listing.left_out, *project.listing.secrets),
             dependencies=project.dependencies,
-            installs=spec.deps is not DepsMode.SKIP,
+            installs=installs(spec),
         )
         out += [f"{problem.path}: {problem.what}" for problem in project.listing.problems]
         out += newcomers(project.snapshot.entries, set(facts["missing"]))
@@ -278,6 +283,19 @@ class Planner:
         if free and free < need * 2:
             out.append(f"only {size(free)} are free on the machine; the code alone takes {size(need)}")
         return tuple(out)
+
+
+def installs(spec: RunSpec) -> bool:
+    """Whether dependencies are installed for the run: an image has them. Pure."""
+    return spec.deps is not DepsMode.SKIP and not spec.image
+
+
+def check_engine(spec: RunSpec, facts: Mapping[str, Any]) -> None:
+    """Raise ``container-engine-missing`` where a machine that is there cannot run the image asked for. Pure."""
+    found = facts.get("container")
+    if spec.image and found and not found["engine"]:
+        why = "; ".join(f"{one['engine']}: {one['why']}" for one in found["tried"])
+        raise known("container-engine-missing", detail=why or "neither docker nor podman is installed")
 
 
 def check_resources(spec: RunSpec, facts: Mapping[str, Any]) -> None:

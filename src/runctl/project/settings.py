@@ -70,6 +70,14 @@ _ALL = (
         ("wait", "background", "skip"),
     ),
     Setting(
+        "image",
+        "text",
+        "",
+        "A container image to run the script in; it brings Python and all packages, nothing is installed beside it.",
+        'image = "python:3.12-slim"',
+        "--image",
+    ),
+    Setting(
         "python",
         "text",
         "",

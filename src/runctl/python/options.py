@@ -16,6 +16,7 @@ class Options(TypedDict, total=False):
     """Each option of ``runctl train``, by the same name with underscores; what is left out comes from the settings."""
 
     on: str
+    image: str
     deps: Literal["wait", "background", "skip"]
     python: str
     installer: Literal["auto", "uv", "pip"]
