@@ -1,4 +1,4 @@
-"""What a run starts from besides its code: data and a checkpoint, fetched from stores while the environment is made."""
+"""What a run needs of stores besides its code: data and a checkpoint to start from, a place for what it leaves."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Inputs:
         cancelled: Callable[[], bool],
     ) -> None:
         self._request, self._run, self._home, self._journal = request, run, home, journal
+        self._cancelled = cancelled
         self._patience = Patience(stopped=cancelled)
 
     def bring(self) -> dict[str, str]:
@@ -39,6 +40,7 @@ class Inputs:
             AgentFailure: what the stores say.
             Stopped: ``cancelled`` said so.
         """
+        self._ask_output()
         variables = {}
         resume = self._request.get("resume_from")
         if isinstance(resume, dict):
@@ -49,6 +51,15 @@ class Inputs:
             for each in self._request["data"]:
                 self._data(each["from"], each["to"])
         return variables
+
+    def _ask_output(self) -> None:
+        if not self._request.get("output"):
+            return
+        from runctl.agent import output_copy  # noqa: PLC0415 - few runs want it
+
+        address = output_copy.wanted(self._request)
+        if address:
+            output_copy.check(address, cancelled=self._cancelled)
 
     def _checkpoint(self, address: str) -> str:
         from runctl.agent import resume  # noqa: PLC0415 - compiled when there is something to resume from

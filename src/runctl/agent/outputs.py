@@ -22,28 +22,27 @@ WORKERS = 4
 class Outputs:
     """Stores every regular file below a folder, the smallest first. Symbolic links are left out."""
 
-    def __init__(self, folder: str, *, target: Store, prefix: str, record: Store, attempt: str) -> None:
-        """Files go to ``prefix`` in ``target``; the list of them to ``attempt`` in ``record``."""
+    def __init__(self, folder: str, *, target: Store, prefix: str) -> None:
+        """Files go to ``prefix`` in ``target``."""
         self._folder = folder
         self._target, self._prefix = target, prefix
-        self._record, self._attempt = record, attempt
         self._sent: dict[str, dict[str, Any]] = {}
 
-    def store(self, told: Callable[[int], Any]) -> int:
-        """Store what is not stored yet, and the list; how many files it lists. Safe to repeat.
+    def store(self, told: Callable[[int], Any]) -> list[dict[str, Any]]:
+        """Store what is not stored yet; all the files, by their paths: ``path``, ``size``, ``digest``. Safe to repeat.
 
         Raises:
             AgentFailure: a store's.
             OSError: a file that cannot be read.
         """
         found = sorted(walk(self._folder), key=lambda each: (each[1], each[0]))
-        if not found:
-            return 0
         together(self._jobs(found, told), workers=WORKERS)
-        files = sorted(self._sent.values(), key=lambda each: str(each["path"]))
-        value = {"v": SCHEMA, "to": ("%s/%s" % (self._target.url, self._prefix)).rstrip("/"), "files": files}
-        self._record.put(self._attempt + NAME, json.dumps(value, separators=(",", ":")).encode())
-        return len(files)
+        return sorted(self._sent.values(), key=lambda each: str(each["path"]))
+
+    def listing(self, files: list[dict[str, Any]]) -> bytes:
+        """The object that says what was stored and where."""
+        to = ("%s/%s" % (self._target.url, self._prefix)).rstrip("/")
+        return json.dumps({"v": SCHEMA, "to": to, "files": files}, separators=(",", ":")).encode()
 
     def _jobs(self, found: list[tuple[str, int]], told: Callable[[int], Any]) -> Iterator[Callable[[], None]]:
         for path, _ in found:

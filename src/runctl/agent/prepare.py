@@ -214,4 +214,4 @@ def _error_of(work: Work | None) -> BaseException | None:
 
 
 def _wants_inputs(request: dict[str, Any]) -> bool:
-    return bool(request.get("data")) or isinstance(request.get("resume_from"), dict)
+    return bool(request.get("data") or request.get("output")) or isinstance(request.get("resume_from"), dict)

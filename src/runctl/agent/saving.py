@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from runctl.agent.checkpoint_keeping import CheckpointKeeping
-from runctl.agent.outputs import Outputs
+from runctl.agent.outputs import NAME, Outputs
 from runctl.agent.store import access_of, open_store
 from runctl.s3.patience import Patience
 
@@ -66,12 +66,12 @@ class Saving:
     def _store_outputs(self) -> None:
         if self._outputs is None:
             target, prefix = self._target()
-            self._outputs = Outputs(
-                self._run.outputs, target=target, prefix=prefix, record=self._store, attempt=self._attempt
-            )
+            self._outputs = Outputs(self._run.outputs, target=target, prefix=prefix)
         begun = time.monotonic()
-        count = self._outputs.store(self._progress)
-        if count:
+        files = self._outputs.store(self._progress)
+        if files:
+            self._store.put(self._attempt + NAME, self._outputs.listing(files))
+            count = len(files)
             seconds = time.monotonic() - begun
             text = "%d output file%s stored in %.1f s" % (count, "" if count == 1 else "s", seconds)
             self._journal.emit("notice", level="info", text=text)

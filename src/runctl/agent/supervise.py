@@ -114,7 +114,24 @@ class Supervisor:
             out_of_memory=oom is not None and oom.killed(by_sigkill=by_sigkill),
             failure=failure,
         )
-        self._finish(fields, ended, killed)
+        self._finish(self._copy_output(fields), ended, killed)
+
+    def _copy_output(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """What the script left, to where the user wants it; a training whose results are not there did not succeed."""
+        if self._child is None or not self._request.get("output"):
+            return fields
+        from runctl.agent import output_copy  # noqa: PLC0415 - few runs want it
+
+        before = self._stop.asked
+        failure = output_copy.copy(
+            self._request,
+            run=self._run,
+            journal=self._journal,
+            stopped=lambda: self._stop.asked and not before,
+        )
+        if failure is None or fields["outcome"] != "succeeded":
+            return fields
+        return dict(fields, outcome="failed", reason=failure.code, error=failure.to_json())
 
     def _died_by_kill(self, ended: script.Ended) -> bool:
         in_container = self._container is not None and ended.exit_code == 128 + signal.SIGKILL

@@ -73,6 +73,7 @@ class Planner:
 
         Raises:
             CapacityError: no machine satisfies the request.
+            UsageError: ``image-deps``, ``machine-not-there``, ``store-url`` for an output that is no address.
             RunctlError: what the machine's agent says, for example ``python-missing``; what the store says.
         """
         if spec.image and spec.deps is DepsMode.BACKGROUND:
@@ -84,6 +85,7 @@ class Planner:
         checks: Sequence[Check] = ()
         endpoint = self.provider.endpoint(offers[0])
         if endpoint is not None:
+            _check_output(spec)
             offer, facts, resume_from = self._ask_machines(offers, spec, project)
             offers, store = (offer,), ""
         elif self.provider.features.boots_agent:
@@ -317,6 +319,13 @@ def check_resources(spec: RunSpec, facts: Mapping[str, Any]) -> None:
         lacks.append(f"{need.disk_gb:g} GiB disk wanted, {size(facts['disk_free_bytes'])} are free")
     if lacks:
         raise known("machine-too-small", target=spec.target, detail="; ".join(lacks))
+
+
+def _check_output(spec: RunSpec) -> None:
+    """Refuse a path where there is no store that it could be below."""
+    if spec.output and not spec.output.startswith(("s3://", "file:///")):
+        detail = "the output of a run on a machine that is there already goes to a whole address"
+        raise known("store-url", url=spec.output, detail=detail)
 
 
 def _lacking(missing: int) -> str:

@@ -284,13 +284,19 @@ def test_a_cancel_of_an_earlier_attempt_is_not_meant(box: AgentBox, tmp_path: Pa
     assert kept.done()["outcome"] == "succeeded"
 
 
+STORED = {
+    "kind": "directory",
+    "path": "/nowhere",
+}  # that a run has a store is what its supervisor has to know
+
+
 def test_outputs_go_where_the_request_says(kept: Kept, tmp_path: Path) -> None:
     source = "import os; open(os.environ['RUNCTL_OUTPUT_DIR'] + '/r', 'w').write('1')"
-    kept.start(source, output="results/best")
+    kept.start(source, output="results/best", store=STORED)
     kept.done()
     assert (kept.store / "results/best/r").read_text() == "1"
     other = Kept(kept.box, kept.store, "r2")
-    other.start(source, output=f"file://{tmp_path}/elsewhere")
+    other.start(source, output=f"file://{tmp_path}/elsewhere", store=STORED)
     other.done()
     assert (tmp_path / "elsewhere/r").read_text() == "1"
     assert other.json("outputs.json")["to"] == f"file://{tmp_path}/elsewhere"

@@ -181,6 +181,17 @@ ENTRIES = {
             "it is up. It ended, or lost the way to the machine, before it had done so."
         ),
     ),
+    "output-not-stored": Known(
+        errors.AgentError,
+        what="what {run} left is not at {address}",
+        why="{detail}",
+        fix=("it is still on the machine; copy it from there:", "  runctl transfer {run}:{path} {address}"),
+        explain=(
+            "The script ended well; what it wrote to RUNCTL_OUTPUT_DIR could not be copied to where `--output` says, so "
+            "the run counts as failed. Files that are there already are whole. The machine needs credentials that may "
+            "write there, as for `--data`."
+        ),
+    ),
     "data-names": Known(
         errors.UsageError,
         what="two sets of data would both be called {name}",
