@@ -209,7 +209,7 @@ class _World:
             target = str(home / "bin" / "python")
             make = [uv, "venv", "-q", "--python", PYTHON, str(home)] if installer == "uv" else [
                 PYTHON, "-m", "venv", "--without-pip", str(home)]  # fmt: skip
-            put = [uv, "pip", "install", "-q", "--python", target] if installer == "uv" else [
+            put = [uv, "pip", "install", "-q", "--no-index", "--python", target] if installer == "uv" else [
                 PYTHON, "-m", "pip", "--python", target, "install", "-q", "--disable-pip-version-check"]  # fmt: skip
             for argv in (make, [*put, "-r", str(self.code / "requirements.txt")]):
                 subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
