@@ -153,3 +153,22 @@ def test_a_bake_that_is_cancelled_leaves_neither_image_nor_machine(
     until(lambda: not aws.instances(), lambda: str(aws.instances()), seconds=60)
     assert debts(user) == []
     assert user.runctl("aws", "ami", "list", "--json").json() == []
+
+
+@pytest.mark.parametrize("seen", ["reached (here): started", "environment (machine): started", "copy its disk"])
+def test_a_bake_that_is_killed_is_seen_and_cleaned_up(
+    user: World, project: Path, aws: Account, seen: str
+) -> None:
+    words = ("aws", "ami", "bake", "train.py", *TYPE, "--yes", "--verbose")
+    client = Client.start(user, *words, cwd=project)
+    client.see(seen, seconds=120)
+    client.process.kill()
+    client.process.wait()
+    listed = user.runctl("resources")
+    assert f"bake-{project.name}" in listed.out, listed.out + listed.err
+    cleaned = user.runctl("clean", "--yes", timeout=90)
+    assert cleaned.code == 0, cleaned.err
+    until(lambda: not aws.instances(), lambda: str(aws.instances()), seconds=60)
+    assert debts(user) == []
+    user.runctl("aws", "ami", "prune", "--keep", "0", "--yes")
+    assert user.runctl("aws", "ami", "list", "--json").json() == []

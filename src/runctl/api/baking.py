@@ -197,7 +197,7 @@ def bake(rt: Runtime, recipe: Recipe, *, hours: float) -> BakedImage:
         with step("try", "try what was installed", emit=rt.emit, clock=rt.clock) as doing:
             agent = rt.agent(machine.endpoint)
             tried = agent.call(COMMAND, {"op": "alone", "key": built.key}, cancel=rt.cancel)
-            doing.summary = f"{count(tried['checked'], 'imports')} work"
+            doing.summary = f"{count(tried['checked'], 'imports')} tried"
         told = {
             baked.NAME: recipe.name,
             baked.ENVIRONMENT: str(recipe.request["digest"]),
