@@ -155,7 +155,9 @@ def test_a_bake_that_is_cancelled_leaves_neither_image_nor_machine(
     assert user.runctl("aws", "ami", "list", "--json").json() == []
 
 
-@pytest.mark.parametrize("seen", ["reached (here): started", "environment (machine): started", "copy its disk"])
+@pytest.mark.parametrize(
+    "seen", ["reached (here): started", "environment (machine): started", "copy its disk"]
+)
 def test_a_bake_that_is_killed_is_seen_and_cleaned_up(
     user: World, project: Path, aws: Account, seen: str
 ) -> None:
