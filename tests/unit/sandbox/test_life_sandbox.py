@@ -181,9 +181,9 @@ def test_clear_weather_calls_off_what_was_to_come(box: SandboxBox) -> None:
     one, other = box.launch(MinCount=2, MaxCount=2)
     for each in (one, other):
         box.wait(each, "running")
-    box.weather("die", "--at", "0.5")
+    box.weather("die", "--at", "4")
     box.weather("clear")
-    box.weather("die", "--at", "0.6", "--instance", other)
+    box.weather("die", "--at", "4.1", "--instance", other)
     box.wait(other, "terminated")  # by then the time of the first has passed
     assert box.state(one) == "running"
 
