@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 IMAGE = "localhost/python-here:1"
 LIMIT = 1024  # files and processes: below what any test machine has, so that it may be set
 
@@ -39,14 +41,18 @@ def make_image(folder: Path, env: dict[str, str]) -> None:
         ignore=shutil.ignore_patterns("site-packages", "test", "__pycache__", "idlelib", "config-*"),
     )
     real = Path(sys.base_exec_prefix, "bin", version)
+    programs = [Path(shutil.which(name) or name).resolve() for name in ("sh", "sed")]
     needed = {str(real)}
-    for program in (real, *Path(home, "lib", version, "lib-dynload").glob("*.so")):
+    for program in (real, *programs, *Path(home, "lib", version, "lib-dynload").glob("*.so")):
         out = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
         needed |= {word for word in out.split() if word.startswith("/")}
     for path in needed:
         target = root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(os.path.realpath(path), target)
+    (root / "bin").mkdir(exist_ok=True)
+    for name, program in zip(("sh", "sed"), programs, strict=True):
+        shutil.copy(program, root / "bin" / name)
     link = root / "usr/bin/python3"
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(real)
@@ -70,3 +76,15 @@ def runs_here(env: dict[str, str]) -> str:
         [*argv, IMAGE, "-c", "print(1)"], env=os.environ | env, capture_output=True, text=True, check=False
     )
     return "" if done.returncode == 0 else done.stderr.strip()[-300:]
+
+
+def engine_or_skip(folder: Path) -> dict[str, str]:
+    """Variables under which podman has ``IMAGE`` and runs it; skips the test where it cannot."""
+    env = engine_here(folder)
+    try:
+        make_image(folder, env)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"podman makes no image here: {error.stderr.decode()[-300:]}")
+    if why := runs_here(env):
+        pytest.skip(f"podman runs no container here: {why}")
+    return env

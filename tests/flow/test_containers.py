@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.agentbox import alive, until
-from tests.containerbox import IMAGE, engine_here, make_image, runs_here
+from tests.containerbox import IMAGE, engine_or_skip
 
 from runctl.agent.image import reason
 
@@ -44,16 +44,7 @@ sys.exit(3)
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables under which podman has the image; skips where it cannot run one."""
-    folder = tmp_path_factory.mktemp("podman")
-    env = engine_here(folder)
-    try:
-        make_image(folder, env)
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"podman makes no image here: {error.stderr.decode()[-300:]}")
-    why = runs_here(env)
-    if why:
-        pytest.skip(f"podman runs no container here: {why}")
-    return env
+    return engine_or_skip(tmp_path_factory.mktemp("podman"))
 
 
 class Box:

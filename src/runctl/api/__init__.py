@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from runctl.api.environments import push_environment as push_environment
     from runctl.api.environments import store_of as store_of
     from runctl.api.environments import stored_environments_in as stored_environments_in
+    from runctl.api.images import build_image as build_image
+    from runctl.api.images import containerfile_of as containerfile_of
     from runctl.api.object_listing import disk_usage as disk_usage
     from runctl.api.object_listing import list_objects as list_objects
     from runctl.api.objects import plan_copy as plan_copy
@@ -88,6 +90,7 @@ _HOMES = {
     "compare": "comparing",
     "verify": "verifying",
     "build_environment": "env_building",
+    **dict.fromkeys(("build_image", "containerfile_of"), "images"),
     "plan_copy": "objects",
     "plan_transfer": "transferring",
     **dict.fromkeys(("give_up_uploads", "unfinished_uploads"), "unfinished"),

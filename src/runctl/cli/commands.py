@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("runctl.cli.doctor", "look at everything a run needs, before it starts", "Project"),
     "sync": ("runctl.cli.sync", "keep the project's tree on a machine as it is here", "Project"),
     "env": ("runctl.cli.env", "list, copy and remove installed environments, here and in a store", "Project"),
+    "docker": ("runctl.cli.docker", "build container images of the project", "Project"),
     "init": ("runctl.cli.init", "write a short commented .runctl.toml", "Project"),
     "project": ("runctl.cli.project", "show the project root and which files travel", "Project"),
     "config": ("runctl.cli.config", "show, check and change settings", "Project"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _PIN: Final = re.compile(r"^(?:cpython[-@]?|python[-@]?)?(\d+\.\d+)(\.\d+)?$")
 _CONDA: Final = ("environment.yml", "environment.yaml")
-_PASSWORD: Final = re.compile(r"://[^\s/@]+@")
+PASSWORD: Final = re.compile(r"://[^\s/@]+@")
 # The parts of pyproject.toml that change what is installed; the rest (linters, metadata) may change freely.
 _DECISIVE: Final = ("dependencies", "dynamic", "requires-python", "optional-dependencies")
 
@@ -70,8 +70,8 @@ class _Found:
 
 def find(
     root: Path,
-    script: ProjectPath,
-    listing_paths: Collection[str],
+    script: ProjectPath | None,
+    listing_paths: Collection[str] | None,
     *,
     python: str = "",
     installer: str = "auto",
@@ -80,8 +80,9 @@ def find(
 
     Args:
         root: the project root, absolute.
-        script: the script in it.
-        listing_paths: the project paths that travel to the machine; a deciding file has to be one of them.
+        script: the script in it; None for what lies at the root.
+        listing_paths: the project paths that travel to the machine; a deciding file has to be one of them. None where
+            nothing travels.
         python: the user's own Python specifier, instead of what the project asks for.
         installer: ``auto``, ``uv`` or ``pip``, handed on to the machine.
 
@@ -104,7 +105,7 @@ def find(
         )
         return Dependencies("none", why)
     for path in found.files:
-        if path not in listing_paths:
+        if listing_paths is not None and path not in listing_paths:
             raise known("requirements-not-sent", target=path, path=found.files[0])
     specifier = python or ",".join(part for part in (found.python, _pinned(root, script, found)) if part)
     request: dict[str, Any] = {
@@ -124,7 +125,9 @@ def find(
 # One function for each kind, in the order of the page's head.
 
 
-def _inline(root: Path, script: ProjectPath) -> _Found | None:
+def _inline(root: Path, script: ProjectPath | None) -> _Found | None:
+    if script is None:
+        return None
     source = (root / str(script)).read_bytes().decode("utf-8-sig", errors="surrogateescape")
     if "# /// script" not in source:
         return None
@@ -142,7 +145,7 @@ def _inline(root: Path, script: ProjectPath) -> _Found | None:
     return found
 
 
-def _lock(root: Path, script: ProjectPath) -> _Found | None:
+def _lock(root: Path, script: ProjectPath | None) -> _Found | None:
     lock = _nearest(root, script, "uv.lock")
     if lock is None:
         return None
@@ -175,7 +178,7 @@ def _lock(root: Path, script: ProjectPath) -> _Found | None:
     return found
 
 
-def _pyproject(root: Path, script: ProjectPath) -> _Found | None:
+def _pyproject(root: Path, script: ProjectPath | None) -> _Found | None:
     for main in _upwards(root, script, "pyproject.toml"):
         table = load_toml(root, main)
         project = table.get("project")
@@ -209,7 +212,7 @@ def _pyproject(root: Path, script: ProjectPath) -> _Found | None:
     return None
 
 
-def _requirements(root: Path, script: ProjectPath) -> _Found | None:
+def _requirements(root: Path, script: ProjectPath | None) -> _Found | None:
     main = _nearest(root, script, "requirements.txt")
     if main is None:
         return None
@@ -240,9 +243,9 @@ def _requirements(root: Path, script: ProjectPath) -> _Found | None:
 # What they share.
 
 
-def _upwards(root: Path, script: ProjectPath, name: str) -> Iterator[str]:
+def _upwards(root: Path, script: ProjectPath | None, name: str) -> Iterator[str]:
     """Project paths of files called ``name``, from beside the script up to the root."""
-    folder = posixpath.dirname(str(script))
+    folder = posixpath.dirname(str(script or ""))
     while True:
         path = posixpath.join(folder, name)
         if (root / path).is_file():
@@ -252,11 +255,11 @@ def _upwards(root: Path, script: ProjectPath, name: str) -> Iterator[str]:
         folder = posixpath.dirname(folder)
 
 
-def _nearest(root: Path, script: ProjectPath, name: str) -> str | None:
+def _nearest(root: Path, script: ProjectPath | None, name: str) -> str | None:
     return next(_upwards(root, script, name), None)
 
 
-def _pinned(root: Path, script: ProjectPath, found: _Found) -> str:
+def _pinned(root: Path, script: ProjectPath | None, found: _Found) -> str:
     """What ``.python-version`` asks for. Its patch number is a preference that another machine need not share."""
     path = _nearest(root, script, ".python-version")
     if path is None:
@@ -316,7 +319,7 @@ def _digest(kind: str, parts: list[bytes]) -> str:
 
 def _shareable(lines: list[str]) -> list[str] | None:
     """The lines, unless one holds a password: a request is recorded, so those are read from the file on the machine."""
-    return None if any(_PASSWORD.search(line) for line in lines) else lines
+    return None if any(PASSWORD.search(line) for line in lines) else lines
 
 
 def _warn_of_sources(found: _Found, *, has_tool_table: bool) -> None:
