@@ -15,6 +15,8 @@ tcsh tcsh
 mksh mksh
 podman podman
 runc runc
+docker-registry docker-registry
+openssl openssl
 EOF
 test -n "$missing" || exit 0
 if test "$(id -u)" != 0 || ! command -v apt-get >/dev/null; then

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runctl import registry
+from runctl.aws import ecr
+from runctl.aws.calls import AwsCalls
+from runctl.core.catalogue import known
+from runctl.core.events import Notice
 from runctl.core.model import Endpoint
-from runctl.engine.container_tool import ContainerTool, find_tool
+from runctl.engine import image_name
+from runctl.engine.container_tool import ContainerTool, Login, find_tool
 from runctl.engine.steps import step
 from runctl.project import containerfile, dependencies
 from runctl.project.root import find_root
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from runctl.api.runtime import Runtime
     from runctl.project.containerfile import Containerfile
     from runctl.project.root import Root
+
+ECR = "ecr"  # as a place to push to: the registry of the caller's account
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,60 @@ def build_image(
     full = tool.name_of(name)
     seconds = round(rt.clock.monotonic() - begun, 3)
     return BuiltImage(full, number, tool.program, source.path, source.why, seconds)
+
+
+@dataclass(frozen=True)
+class PushedImage:
+    """An image that is with a registry. ``image`` names it by digest: what it means never changes."""
+
+    image: str
+    tag: str
+    digest: str
+    repository_made: bool
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def push_image(rt: Runtime, image: str = "", *, cwd: Path, to: str = "") -> PushedImage:
+    """Send an image that is here to a registry. Safe to repeat: layers that are there are not sent again.
+
+    Args:
+        image: its name; without one, what ``build_image`` calls that of the project around ``cwd``.
+        cwd: where the project is looked for.
+        to: a registry, a repository, or one with a tag; ``ecr`` is that of your AWS account and region. Without it, the
+            registry that ``image`` names.
+
+    Raises:
+        UsageError: ``registry-missing``, ``image-not-here``.
+        AccessError: ``image-push-refused``; no AWS credentials, or ones that may not.
+        InstallError: ``container-tool-missing``, ``image-not-pushed``.
+        UnreachableError: ``image-push-network``.
+        Cancelled: the engine was ended; no tag has changed at the registry.
+    """
+    name = image_name.read(image or default_name(find_root(cwd)))
+    target = name if not to or to == ECR else image_name.target_of(name, to)
+    if to != ECR and not target.remote:
+        raise known("registry-missing", image=target.text)
+    place = ecr.Place() if to == ECR else ecr.place_of(target.registry)
+    tool = tool_here(rt)
+    full = tool.name_of(image or name.text)
+    login, made, begun = None, False, rt.clock.monotonic()
+    with step("push", f"push {name.text} with {tool.program}", emit=rt.emit, clock=rt.clock) as doing:
+        if place is not None:
+            calls = AwsCalls.of(rt.surroundings())
+            made = ecr.make_repository(calls, place, target.repository, rt.cancel)
+            token = ecr.log_in(calls, place, rt.cancel)
+            target = target._replace(registry=token.host)
+            login = Login(token.host, token.user, token.password)
+            if made:
+                rt.emit(Notice("info", f"made the repository {target.repository} in {token.host}"))
+        digest = tool.push(full, target.text, login=login)
+        doing.summary = f"{target.text}, {digest[:19]}"
+    seconds = round(rt.clock.monotonic() - begun, 3)
+    return PushedImage(f"{target.path}@{digest}", target.text, digest, made, seconds)
 
 
 def tool_here(rt: Runtime) -> ContainerTool:

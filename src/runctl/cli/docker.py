@@ -1,4 +1,4 @@
-"""``runctl docker build``: container images of a project, made on this computer."""
+"""``runctl docker build | push``: container images of a project, made on this computer and sent to a registry."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ The engine is docker, with buildx where it has it, else podman: the first that a
 examples:
   runctl docker build
   runctl docker build train.py --print
+  runctl docker push --to ecr
+  runctl docker push lab/train:3 --to ghcr.io
   runctl docker build --base nvcr.io/nvidia/pytorch:24.10-py3 --tag lab/train:3
 """
 
@@ -23,7 +25,7 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments of ``runctl docker``."""
     parser.epilog = EPILOG
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="build")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="build | push")
     text = "build an image from the project's Dockerfile, or from its dependencies"
     verb = verbs.add_parser("build", help=text, description=text[0].upper() + text[1:] + ".")
     verb.add_argument(
@@ -33,6 +35,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--print", action="store_true", help="show the Dockerfile that would be built, and build nothing"
     )
     _add_build(verb)
+    text = "send an image to a registry"
+    verb = verbs.add_parser("push", help=text, description=text[0].upper() + text[1:] + ".")
+    verb.add_argument(
+        "image",
+        metavar="IMAGE",
+        nargs="?",
+        default="",
+        help="an image that is here; unless given, the project's",
+    )
+    _add_push(verb)
+
+
+def _add_push(verb: argparse.ArgumentParser) -> None:
+    where = "a registry, a repository, or ecr: that of your AWS account; unless given, the one IMAGE names"
+    verb.add_argument("--to", metavar="REPOSITORY", default="", help=where)
 
 
 def _add_build(verb: argparse.ArgumentParser) -> None:
@@ -51,15 +68,16 @@ def run(args: argparse.Namespace, session: Session) -> int:
 
     Raises:
         UsageError: ``dockerfile-…``; what is wrong with the script or the project.
-        InstallError: ``container-tool-missing``, ``image-not-built``.
+        InstallError: ``container-tool-missing``, ``image-not-built``, ``image-not-pushed``.
+        RunctlError: what else ``api.push_image`` raises.
     """
     from runctl.cli.signals import install_signals  # noqa: PLC0415 - only what waits needs them
 
     cwd = session.cwd
-    if args.script:
+    if args.verb == "build" and args.script:
         session.use_project((cwd / Path(args.script).expanduser()).parent)
     with install_signals(session.cancel, say=session.say):
-        return _build(args, session, cwd)
+        return _build(args, session, cwd) if args.verb == "build" else _push(args, session, cwd)
 
 
 def _build(args: argparse.Namespace, session: Session, cwd: Path) -> int:
@@ -75,6 +93,17 @@ def _build(args: argparse.Namespace, session: Session, cwd: Path) -> int:
             session.out(source.text.rstrip("\n"))
         return 0
     done = api.build_image(rt, **wanted, tag=args.tag, platform=args.platform)
+    if session.options.json:
+        session.out_json(done.to_json())
+    else:
+        session.out(done.image)
+    return 0
+
+
+def _push(args: argparse.Namespace, session: Session, cwd: Path) -> int:
+    from runctl import api  # noqa: PLC0415 - as above
+
+    done = api.push_image(session.runtime, args.image, cwd=cwd, to=args.to)
     if session.options.json:
         session.out_json(done.to_json())
     else:

@@ -25,7 +25,14 @@ LAST: Final = 8  # lines of a command that failed which are told with the error
 _ENDS: Final = re.compile(rb"[\r\n]+")
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _DIGEST: Final = re.compile(r"\bsha256:[0-9a-f]{64}\b")
-_REFUSED: Final = ("unauthorized", "denied", "authentication required", "no basic auth", "forbidden")
+_REFUSED: Final = (
+    "unauthorized",
+    "denied",
+    "authentication required",
+    "no basic auth",
+    "forbidden",
+    "invalid username",
+)
 _NETWORK: Final = (
     "dial tcp",
     "timeout",

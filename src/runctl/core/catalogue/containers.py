@@ -130,6 +130,19 @@ ENTRIES = {
         fix=("build it first, or correct the name", "  runctl docker build"),
         explain="Images of docker and podman are not shared: it has to be with the engine that runctl found.",
     ),
+    "registry-missing": Known(
+        errors.UsageError,
+        what="{image} names no registry to push to",
+        why="an image that has only a name is this computer's own",
+        fix=(
+            "say where it goes: a registry, a repository, or ecr for that of your AWS account",
+            "  runctl docker push --to ecr",
+        ),
+        explain=(
+            "The first part of an image's name is its registry when it has a dot or a colon in it, as in "
+            "ghcr.io/lab/train:3. To push to Docker's own, name docker.io."
+        ),
+    ),
     "image-push-refused": Known(
         errors.AccessError,
         what="the registry does not let you push {image}",
