@@ -102,9 +102,9 @@ def test_names_of_ones_own_are_told_how_to_be_kept(account: World) -> None:
 
 def test_policies_and_terraform_are_printed_and_nothing_is_changed(account: World, cloud: SandboxBox) -> None:
     policies = json.loads(account.runctl("aws", "setup", "--print", "policy").out)
-    assert list(policies) == ["client", "instance", "instance_trust", "bucket"]
+    assert list(policies) == ["client", "client_pushes", "instance", "instance_trust", "bucket"]
     iam = cloud.client("iam")
-    for name in ("client", "instance"):
+    for name in ("client", "client_pushes", "instance"):
         iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(policies[name]))
     text = account.runctl("aws", "setup", "--print", "terraform", "--role", "node").out
     assert 'resource "aws_iam_instance_profile" "runctl"' in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 
@@ -93,6 +94,7 @@ def end_unsupervised(run: RunFolder, ready: Callable[[], None]) -> None:
     family = ending.Family(run=run, script=status.script_of(written), groups=written["cgroups"])
     killed = ending.end(family, grace=lambda: stop.grace, pause=time.sleep)
     cgroups.remove(written["cgroups"])
+    shutil.rmtree(run.login, ignore_errors=True)
     if written.get("container"):
         from runctl.agent import container  # noqa: PLC0415 - as daemon
 

@@ -68,7 +68,7 @@ class Container:
         ]
         argv += [*self._user(), *self._gpus(), "--workdir", self._run.code, "--entrypoint", command[0]]
         for folder in folders:
-            argv += ["--mount", "type=bind,source=%s,target=%s" % (folder, folder)]
+            argv += ["--mount", "type=bind,%s,%s" % (field("source", folder), field("target", folder))]
         for name, value in sorted(variables.items()):
             argv += ["--env", name if by_name(name, secret) else "%s=%s" % (name, value)]
         return [*argv, self._image, *command[1:]]
@@ -110,6 +110,12 @@ class Container:
         said = [line for line in lines if line.startswith(("Error:", "docker:"))]
         if said:
             raise AgentFailure("container-not-started", image=self._image, detail=said[-1])
+
+
+def field(name: str, value: str) -> str:
+    """One field of ``--mount``, which engines read as a line of CSV. Pure."""
+    text = "%s=%s" % (name, value)
+    return '"%s"' % text.replace('"', '""') if '"' in text or "," in text else text
 
 
 def by_name(name: str, secret: Sequence[str]) -> bool:

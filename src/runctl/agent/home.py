@@ -35,6 +35,7 @@ class RunFolder:
         self.data = os.path.join(path, "data")
         self.resume = os.path.join(path, "resume")
         self.secrets = os.path.join(path, "secrets")
+        self.login = os.path.join(path, "login")  # a folder, as long as an image is being pulled
         self.keeper = os.path.join(path, "keeper.json")
         self.keeper_lock = os.path.join(path, "keeper.lock")
         self.keeper_log = os.path.join(path, "keeper.log")

@@ -6,13 +6,14 @@ import os
 import re
 import time
 
-from runctl.agent import engines
+from runctl.agent import engines, registry_login
 from runctl.agent.failure import AgentFailure
 
 TYPE_CHECKING = False  # what ``typing`` would say, without its 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runctl.agent.home import RunFolder
     from runctl.agent.prepare import Step
 
 RETRY_AFTER = (2.0, 10.0)  # seconds before each further pull after a failure of the network
@@ -22,7 +23,17 @@ _DONE = ("done", "complete", "exists", "skipped")
 # Read in this order: a registry that hides what one may not see says both that it is missing and that it is denied.
 _WORDS = (
     ("disk-full", ("no space left on device", "disk quota exceeded")),
-    ("image-refused", ("unauthorized", "denied", "authentication required", "no basic auth", "forbidden")),
+    (
+        "image-refused",
+        (
+            "unauthorized",
+            "denied",
+            "authentication required",
+            "no basic auth",
+            "forbidden",
+            "invalid username",
+        ),
+    ),
     (
         "image-missing",
         ("manifest unknown", "not found", "name unknown", "does not exist", "invalid reference"),
@@ -34,7 +45,7 @@ _WORDS = (
 )
 
 
-def ensure(image: str, *, step: Step, home: str, cancelled: Callable[[], bool]) -> str:
+def ensure(image: str, *, step: Step, run: RunFolder, cancelled: Callable[[], bool]) -> str:
     """The engine that has the image now; pulls it where it is not there. Safe to repeat.
 
     Raises:
@@ -49,13 +60,14 @@ def ensure(image: str, *, step: Step, home: str, cancelled: Callable[[], bool]) 
         step.summary, step.skipped = "%s has it" % engine, True
         return engine
     for pause in (*RETRY_AFTER, None):
-        words = _pull(engine, image, step=step, home=home, cancelled=cancelled)
+        with registry_login.login(engine, image, run.login, cancelled=cancelled) as command:
+            words = _pull([*command, "pull", image], step=step, folder=run.path, cancelled=cancelled)
         if words is None:
             step.summary = "pulled by %s" % engine
             return engine
         code = reason(words)
         if code != "image-network" or pause is None:
-            raise _failure(code, image, words, home)
+            raise _failure(code, image, words, run.path)
         _wait(pause, cancelled)
     raise AssertionError("the last try returns or raises")
 
@@ -69,15 +81,15 @@ def reason(words: str) -> str:
     return "image-not-pulled"
 
 
-def _failure(code: str, image: str, words: str, home: str) -> AgentFailure:
+def _failure(code: str, image: str, words: str, folder: str) -> AgentFailure:
     if code == "disk-full":
         from runctl.agent.home import free_bytes  # noqa: PLC0415 - only then
 
-        return AgentFailure(code, path=image, free_bytes=free_bytes(home))
+        return AgentFailure(code, path=image, free_bytes=free_bytes(folder))
     return AgentFailure(code, image=image, detail=words)
 
 
-def _pull(engine: str, image: str, *, step: Step, home: str, cancelled: Callable[[], bool]) -> str | None:
+def _pull(argv: list[str], *, step: Step, folder: str, cancelled: Callable[[], bool]) -> str | None:
     """None when it worked; else the engine's last words."""
     from runctl.agent import install_process  # noqa: PLC0415 - only where something is pulled
 
@@ -93,10 +105,10 @@ def _pull(engine: str, image: str, *, step: Step, home: str, cancelled: Callable
             step.progress(sum(layers.values()), len(layers), text[:80], unit="layers")
 
     code = install_process.run(
-        [engine, "pull", image],
-        cwd=home,
+        argv,
+        cwd=folder,
         env=os.environ,
-        terminal=False,
+        terminal=True,  # without one, podman does not say which layers are done
         keep_open=2,
         on_start=lambda _group: None,
         on_text=heard,

@@ -177,7 +177,7 @@ class Preparation:
 
             with self.step("image", "image %s" % self._request["image"]) as step:
                 self.engine = image.ensure(
-                    self._request["image"], step=step, home=self._home.path, cancelled=self._cancelled
+                    self._request["image"], step=step, run=self._run, cancelled=self._cancelled
                 )
         from runctl.agent import environment  # noqa: PLC0415 - most of the agent's code hangs on it
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from runctl.api.environments import stored_environments_in as stored_environments_in
     from runctl.api.images import build_image as build_image
     from runctl.api.images import containerfile_of as containerfile_of
+    from runctl.api.images import image_for_run as image_for_run
     from runctl.api.images import push_image as push_image
     from runctl.api.object_listing import disk_usage as disk_usage
     from runctl.api.object_listing import list_objects as list_objects
@@ -91,7 +92,7 @@ _HOMES = {
     "compare": "comparing",
     "verify": "verifying",
     "build_environment": "env_building",
-    **dict.fromkeys(("build_image", "containerfile_of", "push_image"), "images"),
+    **dict.fromkeys(("build_image", "containerfile_of", "image_for_run", "push_image"), "images"),
     "plan_copy": "objects",
     "plan_transfer": "transferring",
     **dict.fromkeys(("give_up_uploads", "unfinished_uploads"), "unfinished"),

@@ -9,7 +9,7 @@ from runctl.aws import setup
 from runctl.aws.calls import AwsCalls
 from runctl.aws.changes import make
 from runctl.aws.permissions import permissions
-from runctl.aws.policies import bucket_policy, client_policy, instance_policy, trust_policy
+from runctl.aws.policies import bucket_policy, client_policy, instance_policy, push_policy, trust_policy
 from runctl.aws.terraform import terraform
 from runctl.engine.steps import step
 
@@ -65,10 +65,11 @@ def apply_aws_setup(rt: Runtime, plan: SetupPlan) -> None:
 
 
 def aws_policies(rt: Runtime, *, bucket: str = "", role: str = "") -> dict[str, Any]:
-    """The policies with the names of this account: of the client, the machines, their trust, the bucket. Asks STS once."""
+    """The policies with the names of this account: of the client, of one that pushes images, the machines, their trust, the bucket. Asks STS once."""
     names = setup.names_in(AwsCalls.of(rt.surroundings()), rt.config.get, rt.cancel, bucket=bucket, role=role)
     return {
         "client": client_policy(names),
+        "client_pushes": push_policy(names),
         "instance": instance_policy(names),
         "instance_trust": trust_policy(names),
         "bucket": bucket_policy(names),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runctl import registry
+from runctl.api.wanted import resources
 from runctl.aws import ecr
 from runctl.aws.calls import AwsCalls
 from runctl.core.catalogue import known
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runctl.api.runtime import Runtime
+    from runctl.core.ports import Provider
     from runctl.project.containerfile import Containerfile
     from runctl.project.root import Root
 
@@ -159,6 +161,53 @@ def push_image(rt: Runtime, image: str = "", *, cwd: Path, to: str = "") -> Push
         doing.summary = f"{target.text}, {digest[:19]}"
     seconds = round(rt.clock.monotonic() - begun, 3)
     return PushedImage(f"{target.path}@{digest}", target.text, digest, made, seconds)
+
+
+def image_for_run(
+    rt: Runtime,
+    *,
+    script: str,
+    cwd: Path,
+    tag: str = "",
+    file: str = "",
+    base: str = "",
+    platform: str = "",
+    to: str = "",
+    dry: bool = False,
+) -> str:
+    """Build an image for a run of ``script`` and push it where its machine is another one; the name to run it by.
+
+    A machine that is bought takes it from ECR unless ``to`` says otherwise, by its digest. With ``dry`` nothing is built
+    or pushed: what would be is a notice, and the name has a tag.
+
+    Raises:
+        UsageError: ``registry-missing`` before anything is built.
+        RunctlError: what ``build_image`` and ``push_image`` raise.
+    """
+    root, source = containerfile_of(rt, script=script, cwd=cwd, file=file, base=base)
+    target = rt.config.text("target")
+    provider = rt.provider(target, read_only=True)
+    if not to and provider.features.costs_money:
+        to = ECR
+    name = tag or default_name(root)
+    pushed = bool(to) or _elsewhere(rt, provider)
+    goes = image_name.read(name) if not to or to == ECR else image_name.target_of(image_name.read(name), to)
+    if pushed and to != ECR and not goes.remote:
+        raise known("registry-missing", image=name)
+    if dry:
+        made = f"image {name} would be built from {source.path or f'a Dockerfile made of {source.why}'}"
+        rt.emit(Notice("info", f"{made}, and pushed to {to or goes.registry}" if pushed else made))
+        return name if to == ECR else goes.text
+    built = build_image(rt, script=script, cwd=cwd, tag=tag, file=file, base=base, platform=platform)
+    return push_image(rt, built.image, cwd=cwd, to=to or goes.text).image if pushed else built.image
+
+
+def _elsewhere(rt: Runtime, provider: Provider) -> bool:
+    """Whether its machines are other ones than this computer."""
+    if provider.features.costs_money:
+        return True
+    endpoint = provider.endpoint(provider.offers(resources(rt.config), rt.cancel)[0])
+    return endpoint is None or endpoint.transport != "local"
 
 
 def tool_here(rt: Runtime) -> ContainerTool:

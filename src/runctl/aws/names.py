@@ -68,6 +68,11 @@ class Names:
         """The ARN of things of EC2 in this account, in any region."""
         return f"arn:{self.partition}:ec2:*:{self.account}:{what}"
 
+    @property
+    def repositories(self) -> str:
+        """The ARN of every repository for images in this account, in any region."""
+        return f"arn:{self.partition}:ecr:*:{self.account}:repository/*"
+
 
 def names(
     setting: Callable[[str], Any],

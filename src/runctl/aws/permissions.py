@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runctl.aws.errors import code_of
-from runctl.aws.policies import client_policy
+from runctl.aws.policies import client_policy, push_policy
 from runctl.core.cancel import together
 from runctl.core.catalogue import known
 from runctl.core.checks import Check, ok, skipped, warn
@@ -166,7 +166,7 @@ def statements_for(refused: Sequence[Refusal], names: Names) -> list[dict[str, A
     wanted = {each.action for each in refused}
     found = [
         {**each, "Action": [action for action in each["Action"] if action in wanted]}
-        for each in client_policy(names)["Statement"]
+        for each in (*client_policy(names)["Statement"], *push_policy(names)["Statement"])
         if each["Effect"] == "Allow" and wanted & set(each["Action"])
     ]
     rest: dict[str, list[str]] = {}

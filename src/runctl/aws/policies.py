@@ -100,6 +100,18 @@ _OBJECT_ACTIONS = (
 )
 
 
+_PUSH_ACTIONS = (
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:CreateRepository",
+    "ecr:DescribeRepositories",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+)
+
+
 def client_policy(names: Names) -> dict[str, Any]:
     """What whoever runs ``runctl`` needs: buys and ends machines with runctl's tag only, passes one role only."""
     return _policy(
@@ -120,6 +132,14 @@ def client_policy(names: Names) -> dict[str, Any]:
             ["iam:SimulatePrincipalPolicy"],
             [f"arn:{names.partition}:iam::{names.account}:{kind}/*" for kind in ("user", "role")],
         ),
+    )
+
+
+def push_policy(names: Names) -> dict[str, Any]:
+    """What ``runctl docker push`` to ECR takes besides, for those who do: repositories of this account, nothing removed."""
+    return _policy(
+        _allow("RegistryLogin", ["ecr:GetAuthorizationToken"], ["*"]),
+        _allow("PushImages", _PUSH_ACTIONS, [names.repositories]),
     )
 
 
@@ -192,7 +212,7 @@ def _own_sessions(names: Names) -> list[dict[str, Any]]:
 
 
 def instance_policy(names: Names) -> dict[str, Any]:
-    """What a machine needs: the agent of Systems Manager, reading code, writing below ``runs/`` and ``envs/``. No delete, no EC2.
+    """What a machine needs: Systems Manager, code, images, writing below ``runs/`` and ``envs/``. No delete, no EC2.
 
     Environments are what one machine gives to others: who can write them decides what later machines run, as who can
     write code does. What the training script does with the machine's credentials is bounded by this too. ``s3:ListBucket`` has no
@@ -209,6 +229,8 @@ def instance_policy(names: Names) -> dict[str, Any]:
             [names.objects("runs/*"), names.objects("envs/*")],
             _own_bucket(names),
         ),
+        _allow("RegistryLogin", ["ecr:GetAuthorizationToken"], ["*"]),
+        _allow("PullImages", ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], [names.repositories]),
     )
 
 

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("runctl.cli.doctor", "look at everything a run needs, before it starts", "Project"),
     "sync": ("runctl.cli.sync", "keep the project's tree on a machine as it is here", "Project"),
     "env": ("runctl.cli.env", "list, copy and remove installed environments, here and in a store", "Project"),
-    "docker": ("runctl.cli.docker", "build container images of the project", "Project"),
+    "docker": ("runctl.cli.docker", "build and push images of the project, and train in them", "Project"),
     "init": ("runctl.cli.init", "write a short commented .runctl.toml", "Project"),
     "project": ("runctl.cli.project", "show the project root and which files travel", "Project"),
     "config": ("runctl.cli.config", "show, check and change settings", "Project"),
@@ -45,12 +45,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # commands whose script takes arguments after `--`
-TAKES_SCRIPT_ARGS = frozenset({"train", "plan", "exec", "aws", "workflow", "sandbox"})
+TAKES_SCRIPT_ARGS = frozenset({"train", "plan", "exec", "aws", "workflow", "sandbox", "docker"})
 
 # commands, or commands with their verb, that print events under --json; the others print one value
 TELLS_EVENTS = frozenset(
     {"train", "plan", "apply", "resume", "attach", "logs"}
-    | {"aws train", "aws logs", "aws monitor", "workflow train"}
+    | {"aws train", "aws logs", "aws monitor", "workflow train", "docker train"}
 )
 
 # spellings, the name of the value (empty: a flag), help

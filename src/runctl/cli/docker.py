@@ -1,9 +1,13 @@
-"""``runctl docker build | push``: container images of a project, made on this computer and sent to a registry."""
+"""``runctl docker build | push | train``: images of a project, made here, sent to a registry, trained in."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from runctl.cli import train
+from runctl.core.catalogue import known
+from runctl.project.settings import SETTINGS
 
 if TYPE_CHECKING:
     import argparse
@@ -19,13 +23,14 @@ examples:
   runctl docker push --to ecr
   runctl docker push lab/train:3 --to ghcr.io
   runctl docker build --base nvcr.io/nvidia/pytorch:24.10-py3 --tag lab/train:3
+  runctl docker train train.py --on aws --gpu A10G -- --epochs 30
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments of ``runctl docker``."""
     parser.epilog = EPILOG
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="build | push")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="build | push | train")
     text = "build an image from the project's Dockerfile, or from its dependencies"
     verb = verbs.add_parser("build", help=text, description=text[0].upper() + text[1:] + ".")
     verb.add_argument(
@@ -45,6 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="an image that is here; unless given, the project's",
     )
     _add_push(verb)
+    text = "build, push where the machine is another one, and train in exactly that image"
+    verb = verbs.add_parser("train", help=text, description=text[0].upper() + text[1:] + ".")
+    train.add_what_to_run(verb, SETTINGS.keys() - {"image"})
+    train.add_how(verb)
+    _add_build(verb)
+    _add_push(verb)
+    verb.set_defaults(image=None)
 
 
 def _add_push(verb: argparse.ArgumentParser) -> None:
@@ -74,6 +86,10 @@ def run(args: argparse.Namespace, session: Session) -> int:
     from runctl.cli.signals import install_signals  # noqa: PLC0415 - only what waits needs them
 
     cwd = session.cwd
+    if args.verb == "train":
+        return _train(args, session, cwd)
+    if args.script_args:
+        raise known("usage", why=f"`runctl docker {args.verb}` takes no arguments after --")
     if args.verb == "build" and args.script:
         session.use_project((cwd / Path(args.script).expanduser()).parent)
     with install_signals(session.cancel, say=session.say):
@@ -109,3 +125,25 @@ def _push(args: argparse.Namespace, session: Session, cwd: Path) -> int:
     else:
         session.out(done.image)
     return 0
+
+
+def _train(args: argparse.Namespace, session: Session, cwd: Path) -> int:
+    from runctl import api  # noqa: PLC0415 - as above
+    from runctl.cli.signals import install_signals  # noqa: PLC0415 - as above
+
+    session.use_project((cwd / Path(args.script).expanduser()).parent, flags=train.settings_given(args))
+    if args.dry_run:
+        session.write_nothing()
+    with install_signals(session.cancel, say=session.say):
+        args.image = api.image_for_run(
+            session.runtime,
+            script=args.script,
+            cwd=cwd,
+            tag=args.tag,
+            file=args.file,
+            base=args.base,
+            platform=args.platform,
+            to=args.to,
+            dry=args.dry_run,
+        )
+    return train.run(args, session, cwd=cwd)

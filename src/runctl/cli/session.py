@@ -134,6 +134,9 @@ class Session:
             self.cwd = start
             self._config = None
         self._config = self.config.with_flags(flags or {})
+        if self._runtime is not None:  # it stands on the settings from before
+            self._runtime.close()
+            self._runtime = None
         return self._config
 
     def write_nothing(self) -> None:

@@ -36,6 +36,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options: those of this command, and one for every setting that has a flag here."""
     parser.epilog = EPILOG
     add_what_to_run(parser)
+    add_how(parser)
+
+
+def add_how(parser: argparse.ArgumentParser) -> None:
+    """The options ``--dry-run`` and ``--detach``."""
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="show the whole plan and write nothing, anywhere"
     )
@@ -49,15 +54,15 @@ def add_detach(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_what_to_run(parser: argparse.ArgumentParser) -> None:
-    """The script, ``--resume``, and an option for every setting that has a flag: all that a plan is made from."""
+def add_what_to_run(parser: argparse.ArgumentParser, keys: Collection[str] | None = None) -> None:
+    """The script, ``--resume``, and an option for every setting that has a flag, or for those of ``keys``."""
     parser.add_argument("script", help="the script, by any path that leads to it")
     parser.add_argument(
         "--resume",
         metavar="RUN|PATH",
         help="start from the newest complete checkpoint of a run, or from a path",
     )
-    add_settings(parser)
+    add_settings(parser, keys)
 
 
 def add_settings(parser: argparse.ArgumentParser, keys: Collection[str] | None = None) -> None:
@@ -103,12 +108,15 @@ def settings_given(args: argparse.Namespace, keys: Collection[str] | None = None
     return found
 
 
-def run(args: argparse.Namespace, session: Session) -> int:
-    """Run the command; the status is 0, or that of the error that says how the run ended."""
+def run(args: argparse.Namespace, session: Session, *, cwd: Path | None = None) -> int:
+    """Run the command; the status is 0, or that of the error that says how the run ended.
+
+    ``cwd`` is where it was typed, where the session has gone on from there.
+    """
     from runctl import api  # noqa: PLC0415 - `train --help` does without the engine
     from runctl.cli.signals import install_signals  # noqa: PLC0415
 
-    cwd = session.cwd
+    cwd = cwd or session.cwd
     session.use_project((cwd / Path(args.script).expanduser()).parent, flags=settings_given(args))
     if args.dry_run:
         session.write_nothing()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 It makes a private, encrypted bucket for code, runs and checkpoints, and a role and an instance profile that let
-machines use that bucket and Systems Manager, nothing else. Repeating it changes nothing that is as it should be.
+machines use that bucket, Systems Manager and your own ECR images, nothing else. Repeating it changes nothing that is as it should be.
 None of it costs anything but what the bucket stores.
 
 examples:

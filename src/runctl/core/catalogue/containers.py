@@ -39,7 +39,10 @@ ENTRIES = {
         errors.InstallError,
         what="the registry does not give {image} to this machine",
         why="{detail}",
-        fix=("log in on the machine, as the user that runctl works as",),
+        fix=(
+            "log in on the machine, as the user that runctl works as; for ECR, let the machine's role pull it",
+            "  runctl aws setup --dry-run",
+        ),
         explain=(
             "The registry wants to know who asks, or does not allow it to this one. Many registries say the same of an "
             "image that does not exist, so look at the name as well. The script was not started."
