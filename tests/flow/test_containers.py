@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,54 @@ def test_a_run_whose_supervisor_was_killed_is_found_and_ended(box: Box) -> None:
     assert box.status()["outcome"] == "cancelled"
     assert not alive(before["pid"])
     assert not box.containers()
+
+
+def test_a_container_whose_supervisor_died_before_it_knew_its_process_is_found_by_name(
+    box: Box, tmp_path: Path
+) -> None:
+    """The engine does not say the pid as long as a file is there; then supervisor and engine are killed."""
+    slow = tmp_path / "slow"
+    slow.touch()
+    shim = tmp_path / "bin/podman"
+    shim.parent.mkdir()
+    real = shutil.which("podman")
+    shim.write_text(
+        f'#!/bin/sh\nwhile [ "$1" = inspect ] && [ -e {slow} ]; do sleep 0.1; done\nexec {real} "$@"\n'
+    )
+    shim.chmod(0o755)
+    box.env["PATH"] = f"{shim.parent}:{box.env['PATH']}"
+    (box.project / "train.py").write_text(WAITS)
+    box.call("train", "train.py", "--image", IMAGE, "-d")
+    until(lambda: "ready" in box.output(), "a script that is ready")
+    before = box.status()
+    assert before["pid"] is None
+    script = int(box.output().split()[1])
+    supervisor = before["supervisor"]["pid"]
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    for pid in (supervisor, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(supervisor), "a dead supervisor")
+    slow.unlink()
+    assert alive(script)
+    shown = json.loads(box.call("show", "latest", "--json").stdout)
+    assert (shown["state"], shown["outcome"]) == ("running", None)
+    box.call("cancel", "latest", "--grace", "1")
+    until(lambda: box.status()["state"] == "ended", "an end")
+    assert box.status()["outcome"] == "cancelled"
+    assert not alive(script)
+    assert not box.containers()
+
+
+def test_a_kept_plan_holds_the_image(box: Box) -> None:
+    (box.project / "train.py").write_text(TELLS)
+    plan = str(box.project.parent / "kept.json")
+    assert box.call("plan", "train.py", "--image", IMAGE, "-o", plan).returncode == 0
+    kept = json.loads(Path(plan).read_text())
+    kept["plan"]["image"] = "other:1"
+    Path(plan).write_text(json.dumps(kept))
+    done = box.call("apply", plan)
+    assert "error[plan-drifted]" in done.stderr
+    assert f"image: was other:1, is {IMAGE}" in " ".join(done.stderr.split())
 
 
 def test_the_plan_names_image_and_engine(box: Box) -> None:

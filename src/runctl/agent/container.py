@@ -91,12 +91,26 @@ class Container:
             return []
         return ["--device", "nvidia.com/gpu=all"] if self.engine == "podman" else ["--gpus", "all"]
 
+    def start(
+        self, command: Sequence[str], request: dict[str, Any], *, inputs: Mapping[str, str], data: str
+    ) -> Child:
+        """Start ``command`` in it; the engine's own command is our child. Raises as ``script.start``."""
+        from runctl.agent import script  # noqa: PLC0415 - it is there already when this runs
+
+        script.make_folders(self._run)
+        wanted = variables(self._run, request, inputs)
+        secret = request.get("secret_env") or ()
+        env = dict(os.environ)
+        env.update((name, value) for name, value in wanted.items() if by_name(name, secret))
+        seen = folders(self._run, request, data)
+        return script.start(self.argv(command, wanted, secret=secret, folders=seen), env=env, run=self._run)
+
     def await_start(self, child: Child, pause: Callable[[float], None]) -> None:
         """Until the script's process is known, or the engine's command has ended."""
         while not child.has_ended():
-            code, text = engines.call([self.engine, "inspect", "--format", "{{.State.Pid}}", self.name])
-            if code == 0 and text.isdigit() and int(text) and processes.find(int(text)) is not None:
-                self.pid = int(text)
+            found = find({"engine": self.engine, "name": self.name})
+            if found is not None:
+                self.pid = found["pid"]
                 return
             pause(LOOK)
 
@@ -147,6 +161,12 @@ def folders(run: RunFolder, request: Mapping[str, Any], data: str) -> list[str]:
     if isinstance(resume, str):
         found.append(os.path.dirname(os.path.abspath(resume)))
     return list(dict.fromkeys(found))
+
+
+def find(known: Mapping[str, str]) -> dict[str, Any] | None:
+    """The identity of the process in a container, asked of its engine; None where none runs. Read-only."""
+    code, text = engines.call([known["engine"], "inspect", "--format", "{{.State.Pid}}", known["name"]])
+    return processes.identity(int(text)) if code == 0 and text.isdigit() and int(text) else None
 
 
 def remove(known: Mapping[str, str] | None) -> None:

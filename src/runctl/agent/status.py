@@ -53,9 +53,13 @@ def without_supervisor(status: dict[str, Any], *, script_alive: bool) -> dict[st
 
 
 def script_of(status: dict[str, Any]) -> dict[str, Any] | None:
-    """The script's recorded identity, once it was started."""
+    """The script's identity: as recorded, or what its container's engine knows where a supervisor died before that."""
     if status.get("pid") is None:
-        return None
+        if not status.get("container"):
+            return None
+        from runctl.agent import container  # noqa: PLC0415 - seldom needed
+
+        return container.find(status["container"])
     return {"pid": status["pid"], "start": status["pid_start"]}
 
 

@@ -182,21 +182,12 @@ class Supervisor:
         held = container.Container(self._run, engine=self._preparation.engine, image=self._request["image"])
         command = script.command(self._request, python="python3")
         with self._preparation.step("start", "start the container") as step:
-            script.make_folders(self._run)
-            wanted = container.variables(self._run, self._request, self._preparation.inputs)
-            secret = self._request.get("secret_env") or ()
-            env = dict(os.environ)
-            env.update((name, value) for name, value in wanted.items() if container.by_name(name, secret))
-            argv = held.argv(
-                command,
-                wanted,
-                secret=secret,
-                folders=container.folders(self._run, self._request, self._home.data),
-            )
             self._record.change(container={"engine": held.engine, "name": held.name})
             self._container = held
             begun = time.monotonic()
-            self._child = script.start(argv, env=env, run=self._run)
+            self._child = held.start(
+                command, self._request, inputs=self._preparation.inputs, data=self._home.data
+            )
             held.await_start(self._child, self._wake.wait)
             self._pid = held.pid or self._child.pid
             step.summary = "pid %d in %s" % (self._pid, held.name)

@@ -75,6 +75,8 @@ class SavedPlan:
         for key in _SAME:
             if now[key] != self.plan[key]:
                 yield f"{key}: was {self.plan[key]}, is {now[key]}"
+        if now["image"] != (before := self.plan.get("image", "")):
+            yield f"image: was {before or 'none'}, is {now['image'] or 'none'}"
         if now["code"]["tree"] != self.plan["code"]["tree"]:
             yield f"the code has changed: tree {self.plan['code']['tree'][:12]} is {now['code']['tree'][:12]} now"
         if now["environment"]["digest"] != self.plan["environment"]["digest"]:
