@@ -76,9 +76,12 @@ class Box:
     def output(self) -> str:
         return "".join(path.read_text() for path in self.home.glob("runs/*/output.log"))
 
-    def containers(self) -> str:
-        argv = ["podman", "ps", "--all", "--quiet"]
-        return subprocess.run(argv, env=self.env, capture_output=True, text=True, check=True).stdout
+    def containers(self) -> list[str]:
+        """Those of the runs of this home: other tests have theirs beside them."""
+        argv = ["podman", "ps", "--all", "--format", '{{ index .Labels "runctl.run" }}']
+        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, check=True)
+        ours = {path.name for path in self.home.glob("runs/*")}
+        return [run for run in done.stdout.split() if run in ours]
 
 
 @pytest.fixture
