@@ -75,8 +75,7 @@ def apply_aws_setup(rt: Runtime, plan: SetupPlan) -> None:
 def aws_policies(
     rt: Runtime, *, bucket: str = "", role: str = "", data: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The policies with the names of this account: of the client, of one that pushes images, the machines, their trust,
-    the bucket. Asks STS once.
+    """The policies with the names of this account, for a client, one that pushes images, machines, bucket. Asks STS once.
 
     With ``data`` also the one that lets machines read it. Raises ``store-url`` for what is no address.
     """
