@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install, once, the Debian packages that some tests run: a real sshd, a real ssh, and shells to be understood by.
+# Install, once, the Debian packages that some tests run: a real sshd and ssh, shells to be understood by, engines of
+# containers, a browser.
 # Needs root and apt; elsewhere it says what is missing, and the tests that need it are skipped and say so, too.
 set -eu
 missing=""
@@ -17,6 +18,7 @@ podman podman
 runc runc
 docker-registry docker-registry
 openssl openssl
+chromium chromium
 EOF
 test -n "$missing" || exit 0
 if test "$(id -u)" != 0 || ! command -v apt-get >/dev/null; then

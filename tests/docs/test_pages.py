@@ -42,6 +42,7 @@ PAGES = {
 FENCE = re.compile(
     r"(?:<!-- (?P<mark>[^>]+) -->\n)?^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+INDENTED = re.compile(r"^\n(?: {4}.*\n)+", re.MULTILINE)
 SCRIPTS_OWN = {
     "--epochs",
     "--pause",
@@ -120,12 +121,29 @@ def both(world: World) -> Iterator[Path]:
         yield folder
 
 
+@contextmanager
+def ready(world: World) -> Iterator[Path]:
+    """As ``account``, which is prepared, with a script and data in the project; whoever is asked says yes."""
+    with account(world) as folder:
+        done = world.runctl("aws", "setup", "--yes")
+        assert done.code == 0, done.err
+        files = {"train.py": 'print("trained")\n', "data/train.csv": "1,2\n"}
+        world.project(files, name=str(folder.relative_to(world.root)))
+        answering = world.project(
+            {"runctl": '#!/bin/sh\nexec python -m runctl --yes "$@"\n'}, name="answering"
+        )
+        (answering / "runctl").chmod(0o755)
+        world.env["PATH"] = f"{answering}:{world.env['PATH']}"
+        yield folder
+
+
 WORLDS: dict[str, Callable[[World], AbstractContextManager[Path]]] = {
     "digits": digits,
     "empty": empty,
     "account": account,
     "host": host,
     "both": both,
+    "ready": ready,
 }
 EXECUTED = [name for name, path in PAGES.items() if any("run" in block.marks for block in blocks(path))]
 
@@ -135,7 +153,8 @@ def test_the_pages_for_beginners_are_executed() -> None:
         f"docs/guides/{name}.md"
         for name in ("scripts", "json", "python", "aws", "aws-train", "sync", "data", "ssh", "ssh-to-ssm")
     }
-    assert {"docs/quickstart.md", "docs/examples.md", *guides} <= set(EXECUTED)
+    first = {f"docs/{name}.md" for name in ("index", "quickstart", "concepts", "examples")}
+    assert {*first, "docs/guides/aws-machines.md", *guides} <= set(EXECUTED)
 
 
 @pytest.mark.timeout(300)
@@ -179,10 +198,10 @@ def run_block(block: Block, world: World, folder: Path) -> None:
 def command_lines(page: Path) -> list[list[str]]:
     """The words of every ``runctl`` and ``make`` line in the blocks, up to what a shell would do with their output."""
     found = []
-    for block in blocks(page):
-        if block.kind not in ("sh", "console", ""):
-            continue
-        for typed in block.body.splitlines():
+    fenced = (block.body for block in blocks(page) if block.kind in ("sh", "console", ""))
+    indented = (match[0] for match in INDENTED.finditer(FENCE.sub("", page.read_text())))
+    for body in (*fenced, *indented):
+        for typed in whole_lines(body):
             plain = typed.strip().removeprefix("$ ")
             inner = re.fullmatch(r"\w+=\$\((.+)\)", plain)
             line = inner[1] if inner else plain
@@ -191,12 +210,24 @@ def command_lines(page: Path) -> list[list[str]]:
     return found
 
 
+def whole_lines(text: str) -> Iterator[str]:
+    """Its lines; one that ends within quotes goes on in the next."""
+    begun = ""
+    for line in text.splitlines():
+        begun = f"{begun}\n{line}" if begun else line
+        if begun.count("'") % 2 == 0:
+            yield begun
+            begun = ""
+
+
 def words_of(line: str) -> list[str]:
     """A command line as words: comments, and what follows a pipe or a redirection, are cut off."""
-    lexer = shlex.shlex(re.split(r"\s[|>&]", line)[0], posix=True, punctuation_chars=False)
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
     lexer.whitespace_split = True
     lexer.commenters = "#"
-    return list(lexer)
+    words = list(lexer)
+    end = next((n for n, word in enumerate(words) if word[:1] in "|>&"), len(words))
+    return words[:end]
 
 
 def parse(words: list[str]) -> None:
@@ -293,6 +324,12 @@ def parsing_error() -> type[Exception]:
     from runctl.core.errors import UsageError
 
     return UsageError
+
+
+def test_lines_of_indented_blocks_are_found() -> None:
+    found = command_lines(REPO / "docs" / "guides" / "volumes.md")
+    assert ["runctl", "aws", "ebs", "detach", "data"] in found
+    assert ["runctl", "train", "train.py", "--on", "aws", "--cache-volume=lab"] in found
 
 
 def test_words_end_where_the_shell_takes_over() -> None:

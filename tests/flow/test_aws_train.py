@@ -205,6 +205,51 @@ def test_a_kept_plan_is_done_exactly_or_not_at_all(user: World, project: Path) -
     assert "plan-drifted" in drifted.err
 
 
+LEAVES = """
+import os
+with open(os.path.join(os.environ["RUNCTL_OUTPUT_DIR"], "model.bin"), "wb") as file:
+    file.write(b"model" * 20000)
+print("left", flush=True)
+"""
+
+
+def outputs(aws: Account) -> dict[str, int]:
+    return {key.rpartition("/")[2]: len(body) for key, body in aws.objects() if "/outputs/" in key}
+
+
+def test_the_machine_is_held_until_all_that_the_run_left_is_stored(
+    user: World, project: Path, aws: Account
+) -> None:
+    (project / "training/train.py").write_text(LEAVES)
+    aws.blow("slow", service="s3", action="PutObject", delay=2)
+    got = user.runctl("train", "training/train.py", "--yes", "--json", cwd=project, timeout=110)
+    assert got.code == 0, got.err
+    assert outputs(aws) == {"model.bin": 100000}
+    (saved,) = [e for e in got.events() if e["kind"] == "step.finished" and e["step"] == "save"]
+    assert saved["summary"] == "all of it"
+    assert any("1 output file stored" in line for line in machine_events(user))
+    assert debts(user) == []
+
+
+def test_ctrl_c_while_that_is_stored_loses_nothing(user: World, project: Path, aws: Account) -> None:
+    (project / "training/train.py").write_text(LEAVES)
+    aws.blow("slow", service="s3", action="PutObject", delay=3)
+    client = Client.start(user, "train", "training/train.py", "--yes", cwd=project)
+    client.see("store what the run left")
+    assert client.end() < 5
+    assert "goes back by itself" in client.text
+    until(lambda: not aws.instances(), lambda: str(aws.instances()), seconds=60)
+    assert outputs(aws) == {"model.bin": 100000}
+    user.runctl("resources")
+    assert debts(user) == []
+
+
+def machine_events(user: World) -> list[str]:
+    """The machine's events as this computer has recorded them, of all runs."""
+    found = user.root.rglob("machine-events-*.jsonl")
+    return [line for path in found for line in path.read_text().splitlines()]
+
+
 @pytest.mark.parametrize("moment", ["read the project", "send code", "step 2\n"])
 def test_ctrl_c_is_heard_at_once_whatever_goes_on(
     user: World, project: Path, aws: Account, moment: str

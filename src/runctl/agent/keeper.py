@@ -202,7 +202,10 @@ class Keeper:
             if now is None:
                 return  # somebody removed the run from this machine: there is nothing to save
             self._state = now["state"]
-            self._phase = "saving" if self._state == "ended" else "running"
+            phase = "saving" if self._state == "ended" else "running"
+            if phase != self._phase:
+                self._phase = phase
+                self._saves.hurry()  # somebody may wait for it
             idle = time.monotonic() - self._progress_at
             hopeful = self._state != "ended" or idle < self._lease
             if self._saving.over and self._reporting.said_end and not self._depositing.patient():

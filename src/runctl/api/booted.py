@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from runctl.api import stored_runs
 from runctl.api.doctor import explain
 from runctl.api.planning import handed_over
 from runctl.api.training import anything, new_run, recorded
-from runctl.api.watching import follow, record
+from runctl.api.watching import follow, record, settle_record
 from runctl.core.cancel import CancelToken, limited, together
 from runctl.core.catalogue import known
 from runctl.core.errors import Cancelled, RunctlError, UnreachableError
@@ -221,6 +222,8 @@ class _Attempts:
                     return run
                 try:
                     run = follow(rt, run)
+                    if not self.keep:
+                        self._await_saved(run)
                 except BaseException:  # whatever ended the watching, the run goes on
                     leased.keep()
                     raise
@@ -229,6 +232,19 @@ class _Attempts:
                 self._copy(run, cache)
         self._keep_record(run)
         return run
+
+    def _await_saved(self, run: Run) -> None:
+        """Hold the machine until what the run left is stored: ended before, it would take the rest with it."""
+        rt = self.rt
+        with step("save", "store what the run left", emit=self.emit, clock=rt.clock) as doing:
+            try:
+                saved = stored_runs.await_saved(rt, run)
+            except Cancelled:
+                text = f"{run.name} has ended; its machine stores what it left, then goes back by itself"
+                self.emit(Notice("info", text))
+                raise
+            doing.summary = "all of it" if saved else "as much as its machine could"
+        settle_record(rt, run)
 
     def _copy(self, run: Run, cache: CacheVolume | None) -> None:
         """A snapshot of the cache volume, for other zones, after a run that went well."""

@@ -64,7 +64,12 @@ def _of_target(rt: Runtime, provider: Provider, need: Resources) -> Sequence[Pro
 
 
 def checks_for_plan(
-    rt: Runtime, target: str, offers: Sequence[Offer], *, seconds: float = SECONDS
+    rt: Runtime,
+    target: str,
+    offers: Sequence[Offer],
+    *,
+    data: Sequence[str] = (),
+    seconds: float = SECONDS,
 ) -> tuple[Check, ...]:
     """What has to hold before one of ``offers`` is bought, looked at side by side; writes nothing.
 
@@ -75,10 +80,11 @@ def checks_for_plan(
         rt: the runtime.
         target: the provider that makes the offers.
         offers: in the order they will be tried.
+        data: addresses that the run reads on its machine.
         seconds: how long all of it may take; what does not answer by then says so and holds up nobody.
     """
     provider = rt.provider(target, read_only=True)
-    of_target = provider.probes_for(offers) if isinstance(provider, Examined) else ()
+    of_target = provider.probes_for(offers, data) if isinstance(provider, Examined) else ()
     with step("check", "check what it takes", emit=rt.emit, clock=rt.clock) as doing:
         found = run_checks(
             [*here.probes_here(rt.state_dir, rt.ledger()), *of_target],

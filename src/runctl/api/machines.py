@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from runctl.api import watching
+from runctl.api import stored_runs, watching
 from runctl.core.catalogue import known
 from runctl.core.errors import MachineGone, UnreachableError
 from runctl.core.model import Purchase, Run, run_from_json
@@ -75,6 +75,8 @@ def save_runs(rt: Runtime, runs: Sequence[Run]) -> list[Run]:
     for run in runs:
         with step("save", f"let {run.name} save and end", emit=rt.emit, clock=rt.clock) as doing:
             now, _ = watching.cancel(rt, run)
+            if now.store:
+                stored_runs.await_saved(rt, now)
             doing.summary = str(now.outcome)
         ended.append(now)
     return ended

@@ -79,7 +79,7 @@ def planner(rt: Runtime, target: str, secrets: Mapping[str, str], *, dry: bool) 
         agent_at=lambda endpoint: rt.agent(endpoint, keep=False),
         store_at=lambda url: rt.store(url, read_only=True),
         resume=lambda agent, reference: _resume_from(rt, agent, reference),
-        check=lambda offers: checks_for_plan(rt, target, offers),
+        check=lambda offers, data: checks_for_plan(rt, target, offers, data=data),
         emit=rt.emit,
         clock=rt.clock,
         cancel=rt.cancel,

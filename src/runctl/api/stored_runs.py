@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEE_AT_ONCE = 8  # stores or objects asked side by side
 FOLLOW_POLL = 1.0  # seconds between two looks at the output of a run whose machine does not answer
+SAVED_POLL, GONE_POLL = 0.5, 10.0  # seconds between two looks at the store, and two questions to the provider
 RECORDS = "records/"
 
 
@@ -92,6 +93,26 @@ def status(rt: Runtime, run: Run) -> dict[str, Any] | None:
         return found
     last = reader(rt, run).last_seen(rt.cancel)
     return preempted({"run": run.id, "attempt": run.attempt, **(found or {})}, reason, last_seen=last)
+
+
+def await_saved(rt: Runtime, run: Run) -> bool:
+    """Wait until all that an ended run left is in its store; whether it is: its machine may be gone before that.
+
+    The machine bounds it: when nothing more can be stored for a whole lease it goes down by itself. Read-only, safe to
+    repeat. Raises ``Cancelled``: the machine goes on storing, and then goes back.
+    """
+    stored = reader(rt, run)
+    ask_at = rt.clock.monotonic()
+    over = False
+    while (stored.json("heartbeat.json", rt.cancel) or {}).get("phase") != "done":
+        if over:
+            return False
+        if rt.clock.monotonic() >= ask_at:
+            ask_at = rt.clock.monotonic() + GONE_POLL
+            over = gone(rt, run) is not None  # its last words may have come meanwhile: one more look
+            continue
+        rt.clock.sleep(SAVED_POLL, rt.cancel)
+    return True
 
 
 def refreshed(rt: Runtime, runs: Iterable[Run]) -> list[Run]:

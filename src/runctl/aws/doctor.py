@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runctl.aws.needs import Use, needs
 from runctl.aws.permissions import permissions
-from runctl.aws.probes import caller, machine, prepared
+from runctl.aws.probes import caller, machine, prepared, readable
 from runctl.core.checks import Probe, ok
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def _machine(account: Account, find: Find | None, found: list[Offer]) -> tuple[P
     )
 
 
-def probes_for_plan(account: Account, offers: Sequence[Offer]) -> tuple[Probe, ...]:
-    """What has to hold before one of ``offers`` is bought. Read-only: a plan writes nothing.
+def probes_for_plan(account: Account, offers: Sequence[Offer], data: Sequence[str] = ()) -> tuple[Probe, ...]:
+    """What has to hold before one of ``offers`` is bought for a run that reads ``data``. Read-only: a plan writes nothing.
 
     The quota of the first offer counts: those behind it are tried when it fails, quotas included.
     """
@@ -87,6 +87,11 @@ def probes_for_plan(account: Account, offers: Sequence[Offer]) -> tuple[Probe, .
         _probe(KEYS, "credentials", partial(caller.credentials, account)),
         _probe("bucket", "bucket", partial(prepared.bucket, account), KEYS),
         _probe("profile", "instance profile", partial(prepared.profile, account), KEYS),
+        *(
+            _probe(f"data {each}", f"data {each}", partial(readable.data, account, address=each), "profile")
+            for each in dict.fromkeys(data)
+            if each.startswith("s3://")
+        ),
         *(
             _probe("quota", "quota", lambda cancel, first=first: machine.quota(account, first, cancel), KEYS)  # type: ignore[misc]
             for first in there[:1]

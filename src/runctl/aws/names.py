@@ -35,6 +35,7 @@ class Names:
     role: str
     partition: str = "aws"
     domain: str = "amazonaws.com"  # what the names of services end with
+    data: tuple[str, ...] = ()  # addresses that machines are to read besides what they read already
 
     @property
     def default_bucket(self) -> str:
@@ -82,6 +83,7 @@ def names(
     partition: str = "aws",
     bucket: str = "",
     role: str = "",
+    data: tuple[str, ...] = (),
 ) -> Names:
     """The names that the settings (``aws.bucket``, ``aws.prefix``, ``aws.instance_profile``) give.
 
@@ -97,4 +99,5 @@ def names(
         role=profile,
         partition=partition,
         domain="amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com",
+        data=data,
     )

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from runctl.aws import data_access
 from runctl.aws.changes import ApiCall, Change
 from runctl.aws.errors import code_of
 from runctl.aws.names import MANAGED, MANAGED_TAG, POLICY
@@ -26,11 +27,12 @@ _EARLY = (MISSING,)  # IAM has several homes, and takes seconds to tell all of t
 
 @dataclass(frozen=True)
 class RoleFacts:
-    """The role as it is. ``policy`` is our inline policy, None when it has none."""
+    """The role as it is. ``policy`` and ``data`` are our inline policies, None when it has none."""
 
     trust: Mapping[str, Any]
     tags: Mapping[str, str]
     policy: Mapping[str, Any] | None
+    data: Mapping[str, Any] | None = None
 
     @property
     def ours(self) -> bool:
@@ -66,12 +68,16 @@ def read_role(calls: AwsCalls, names: Names, cancel: CancelToken) -> RoleFacts |
     found = _read(calls, "get_role", cancel, RoleName=names.role)
     if found is None:
         return None
-    policy = _read(calls, "get_role_policy", cancel, RoleName=names.role, PolicyName=POLICY)
+    policy, data = (
+        _read(calls, "get_role_policy", cancel, RoleName=names.role, PolicyName=each)
+        for each in (POLICY, data_access.POLICY)
+    )
     role = found["Role"]
     return RoleFacts(
         trust=role["AssumeRolePolicyDocument"],
         tags=_tags(role),
         policy=None if policy is None else policy["PolicyDocument"],
+        data=None if data is None else data["PolicyDocument"],
     )
 
 
@@ -115,8 +121,28 @@ def role_changes(facts: RoleFacts | None, names: Names) -> tuple[Change, ...]:
             },
             done_by=_THERE,
         )
-        return (Change("create", of, (create,)), Change("create", of, (put,), what))
-    return tuple(_role_mends(facts, names, of, put, what))
+        return (
+            Change("create", of, (create,)),
+            Change("create", of, (put,), what),
+            *_data_changes(None, names, of),
+        )
+    return (*_role_mends(facts, names, of, put, what), *_data_changes(facts.data, names, of))
+
+
+def _data_changes(present: Mapping[str, Any] | None, names: Names, of: str) -> tuple[Change, ...]:
+    """What lets the role read the data that is asked for, too; what it reads already stays."""
+    asked = [data_access.place(address) for address in names.data]
+    wanted = sorted({*data_access.places_in(present), *asked})
+    new = [each.address for each in wanted if each not in data_access.places_in(present)]
+    if not new:
+        return ()
+    params = {
+        "RoleName": names.role,
+        "PolicyName": data_access.POLICY,
+        "PolicyDocument": json.dumps(data_access.policy(wanted, names.partition)),
+    }
+    put = ApiCall("iam", "put_role_policy", params, early=_EARLY)
+    return (Change("create" if present is None else "change", of, (put,), f"may read {', '.join(new)}"),)
 
 
 def _role_mends(facts: RoleFacts, names: Names, of: str, put: ApiCall, what: str) -> Iterator[Change]:
@@ -176,7 +202,7 @@ def other_policies(calls: AwsCalls, names: Names, cancel: CancelToken) -> tuple[
         name
         for page in calls.pages("iam", "list_role_policies", cancel=cancel, **role)
         for name in page["PolicyNames"]
-        if name != POLICY
+        if name not in (POLICY, data_access.POLICY)
     ]
     attached = [
         each["PolicyName"]
@@ -194,8 +220,12 @@ def role_removal(
         return ()
     of = f"role {names.role}"
     name = {"RoleName": names.role}
-    drop = ApiCall("iam", "delete_role_policy", {**name, "PolicyName": POLICY}, done_by=(MISSING,))
-    dropped = () if facts.policy is None else (drop,)
+    ours = ((POLICY, facts.policy), (data_access.POLICY, facts.data))
+    dropped = tuple(
+        ApiCall("iam", "delete_role_policy", {**name, "PolicyName": policy}, done_by=(MISSING,))
+        for policy, present in ours
+        if present is not None
+    )
     if facts.ours and not others:
         return (Change("remove", of, (*dropped, ApiCall("iam", "delete_role", name, done_by=(MISSING,)))),)
     return (Change("remove", of, dropped, "may no longer use the bucket and SSM"),) if dropped else ()

@@ -101,7 +101,13 @@ def needs_of(plan: SetupPlan) -> tuple[Need, ...]:
 
 
 def names_in(
-    calls: AwsCalls, setting: Callable[[str], Any], cancel: CancelToken, *, bucket: str = "", role: str = ""
+    calls: AwsCalls,
+    setting: Callable[[str], Any],
+    cancel: CancelToken,
+    *,
+    bucket: str = "",
+    role: str = "",
+    data: tuple[str, ...] = (),
 ) -> Names:
     """The names in the account whose credentials are used. One call to STS, the first time. Raises as it does."""
     identity = calls.identity(cancel)
@@ -112,6 +118,7 @@ def names_in(
         partition=identity.arn.split(":")[1],
         bucket=bucket,
         role=role,
+        data=data,
     )
 
 
@@ -120,7 +127,7 @@ def plan_setup(calls: AwsCalls, names: Names, cancel: CancelToken) -> SetupPlan:
 
     Raises:
         AccessError: ``aws-bucket-closed``, ``aws-denied``, no or bad credentials.
-        UsageError: ``aws-bucket-elsewhere``.
+        UsageError: ``aws-bucket-elsewhere``, ``store-url`` for data that is no address.
     """
     identity = calls.identity(cancel)
     with together(cancel) as scope:

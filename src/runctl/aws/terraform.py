@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from runctl.aws import data_access
 from runctl.aws.bucket import lifecycle_rules
 from runctl.aws.names import MANAGED, Names, names
 from runctl.aws.policies import bucket_policy, client_policy, instance_policy, trust_policy
@@ -40,9 +41,22 @@ data "aws_partition" "current" {}
 """
 
 
-def terraform(setting: Callable[[str], Any], *, bucket: str = "", role: str = "") -> str:
-    """The configuration, with the names that the settings (or ``bucket`` and ``role``) give."""
-    found = names(setting, account=_ACCOUNT, region=_REGION, partition=_PARTITION, bucket=bucket, role=role)
+def terraform(
+    setting: Callable[[str], Any], *, bucket: str = "", role: str = "", data: tuple[str, ...] = ()
+) -> str:
+    """The configuration, with the names that the settings (or ``bucket`` and ``role``) give.
+
+    ``data`` are addresses that machines may read, too. Raises ``store-url`` for one that is none.
+    """
+    found = names(
+        setting,
+        account=_ACCOUNT,
+        region=_REGION,
+        partition=_PARTITION,
+        bucket=bucket,
+        role=role,
+        data=data,
+    )
     found = Names(**{**vars(found), "domain": _DOMAIN})
     return "\n".join((_HEAD, *_bucket(found), *_role(found)))
 
@@ -115,6 +129,7 @@ def _role(names: Names) -> tuple[str, ...]:
                 "policy": _document(instance_policy(names)),
             },
         ),
+        *_data(names),
         _resource(
             "aws_iam_instance_profile",
             "runctl",
@@ -127,6 +142,18 @@ def _role(names: Names) -> tuple[str, ...]:
             {"name": _text("runctl-client"), "policy": _document(client_policy(names))},
         ),
     )
+
+
+def _data(names: Names) -> tuple[str, ...]:
+    if not names.data:
+        return ()
+    policy = data_access.policy(map(data_access.place, names.data), names.partition)
+    values = {
+        "name": _text(data_access.POLICY),
+        "role": "aws_iam_role.runctl.id",
+        "policy": _document(policy),
+    }
+    return (_resource("aws_iam_role_policy", "runctl_data", values),)
 
 
 def _resource(kind: str, name: str, values: Mapping[str, str], *blocks: str) -> str:

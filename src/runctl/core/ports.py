@@ -144,8 +144,11 @@ class Examined(Protocol):
     def probes(self, need: Resources) -> Sequence[Probe]:
         """Everything there is to look at, for a machine that satisfies ``need``. Asks nothing yet."""
 
-    def probes_for(self, offers: Sequence[Offer]) -> Sequence[Probe]:
-        """What has to hold before one of ``offers`` is bought. Looking at it writes nothing; asks nothing yet."""
+    def probes_for(self, offers: Sequence[Offer], data: Sequence[str]) -> Sequence[Probe]:
+        """What has to hold before one of ``offers`` is bought for a run that reads ``data``, addresses.
+
+        Looking at it writes nothing; asks nothing yet.
+        """
 
     def explain(
         self,

@@ -61,7 +61,9 @@ class Planner:
     resume: Callable[
         [RemoteAgent | None, str], str | Mapping[str, str]
     ]  # a run's name or a path → a checkpoint
-    check: Callable[[Sequence[Offer]], Sequence[Check]]  # raises what stands in the way of buying one
+    check: Callable[
+        [Sequence[Offer], Sequence[str]], Sequence[Check]
+    ]  # raises what stands in the way of buying one, and of reading data there
     emit: Emit
     clock: Clock
     cancel: CancelToken
@@ -91,7 +93,7 @@ class Planner:
         elif self.provider.features.boots_agent:
             store = self.provider.store()
             with together(self.cancel) as scope:
-                checking = scope.start("check", lambda: self.check(offers))
+                checking = scope.start("check", lambda: self.check(offers, spec.data))
                 facts, resume_from = self._ask_store(store, offers[0], spec, project)
                 checks = checking.result()
         else:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from runctl.aws import quotas
+from runctl.aws import data_access, quotas
 from runctl.aws.names import Names, names
 from runctl.aws.policies import bucket_policy, client_policy, instance_policy, same, trust_policy
 from runctl.aws.terraform import terraform
+from runctl.core.errors import RunctlError
 from runctl.project.settings import SETTINGS
 
 ACCOUNT = "123456789012"
@@ -24,7 +25,7 @@ def default(key: str) -> Any:
     return SETTINGS[key].default
 
 
-def those(**given: str) -> Names:
+def those(**given: Any) -> Names:
     return names(default, **{"account": ACCOUNT, "region": "us-west-2", **given})
 
 
@@ -129,6 +130,35 @@ def test_terraform_says_what_setup_does_in_every_account(given: dict[str, str]) 
     text = terraform(default, bucket=given.get("bucket", ""))
     expected = [bucket_policy(found), trust_policy(found), instance_policy(found), client_policy(found)]
     assert documents(text, found) == expected
+
+
+DATA = ("s3://pictures/cats", "s3://pictures/dogs/small", "s3://words")
+
+
+def test_the_policy_for_data_names_what_was_asked_for_and_nothing_else() -> None:
+    policy = data_access.policy(map(data_access.place, DATA), "aws")
+    assert [each.address for each in data_access.places_in(policy)] == list(DATA)
+    assert actions(policy) == {"s3:GetObject", "s3:ListBucket"}
+    read, pictures, words = policy["Statement"]
+    assert "arn:aws:s3:::pictures/cats/*" in read["Resource"]
+    assert "arn:aws:s3:::pictures/*" not in read["Resource"]
+    assert pictures["Condition"]["StringLike"]["s3:prefix"][:2] == ["cats", "cats/*"]
+    assert "Condition" not in words
+    assert data_access.places_in(None) == data_access.places_in({"Statement": {"Sid": "x"}}) == ()
+
+
+@pytest.mark.parametrize("address", ["pictures", "s3://", "s3:///cats", "s3://pictures/*", "file:///data"])
+def test_what_is_no_address_of_data_is_refused(address: str) -> None:
+    with pytest.raises(RunctlError) as caught:
+        data_access.place(address)
+    assert caught.value.code == "store-url"
+
+
+def test_terraform_has_the_data_too() -> None:
+    text = terraform(default, data=DATA)
+    wanted = data_access.policy(map(data_access.place, DATA), "aws")
+    assert wanted in documents(text, those())
+    assert "runctl_data" not in terraform(default)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.aws.aws_world import Heard, blow, calls_to
 from tests.unit.sandbox.cloud_world import SandboxBox
 
-from runctl.aws import setup
+from runctl.aws import data_access, setup
 from runctl.aws.calls import AwsCalls
 from runctl.aws.changes import make
 from runctl.aws.names import Names
@@ -44,7 +44,7 @@ def empty(aws: SandboxBox) -> Iterator[SandboxBox]:
     aws.reset()
 
 
-def names(calls: AwsCalls, **given: str) -> Names:
+def names(calls: AwsCalls, **given: Any) -> Names:
     return setup.names_in(calls, lambda key: SETTINGS[key].default, CancelToken(), **given)
 
 
@@ -175,7 +175,7 @@ def test_a_service_that_has_not_heard_yet_is_asked_again(
 
 def test_a_change_that_is_slow_to_show_is_waited_for(empty: SandboxBox) -> None:
     prepare()
-    blow(empty, "error", service="iam", action="GetRolePolicy", code="NoSuchEntity", status=404, times=3)
+    blow(empty, "error", service="iam", action="GetRolePolicy", code="NoSuchEntity", status=404, times=6)
     clock = FakeClock()
     with calls_to(clock=clock) as calls:
         plan = SetupPlan(names(calls), calls.identity(CancelToken()), ())
@@ -283,6 +283,23 @@ def test_removal_takes_everything_runctl_made_and_nothing_that_holds_data(empty:
         apply(calls, planned(calls, remove=True))
         assert not s3.list_buckets()["Buckets"]
         assert not planned(calls, remove=True).changes
+
+
+def test_data_is_added_to_what_the_role_reads_and_stays_until_the_role_goes(empty: SandboxBox) -> None:
+    prepare(data=("s3://pictures/cats",))
+    with calls_to() as calls:
+        assert not planned(calls).changes  # set up anew, it stays
+        assert not planned(calls, data=("s3://pictures/cats/",)).changes
+        more = planned(calls, data=("s3://words", "s3://pictures/cats"))
+        assert [(each.kind, each.what) for each in more.changes] == [("change", "may read s3://words")]
+        apply(calls, more)
+        setup.settle(more, calls, CancelToken())
+        iam = empty.client("iam")
+        text = iam.get_role_policy(RoleName="runctl-instance", PolicyName=data_access.POLICY)
+        reads = data_access.places_in(text["PolicyDocument"])
+        assert [each.address for each in reads] == ["s3://pictures/cats", "s3://words"]
+        apply(calls, planned(calls, remove=True))
+        assert not [each for each in iam.list_roles()["Roles"] if each["RoleName"] == "runctl-instance"]
 
 
 def test_removal_keeps_a_role_that_others_gave_policies(empty: SandboxBox) -> None:

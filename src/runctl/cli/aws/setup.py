@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from runctl.core.catalogue import known
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +20,7 @@ None of it costs anything but what the bucket stores.
 examples:
   runctl aws setup --dry-run
   runctl aws setup --bucket my-runs --role train-node
+  runctl aws setup --data s3://my-data/mnist
   runctl aws setup --print terraform > runctl.tf
   runctl aws setup --print policy > policies.json
   runctl aws setup --remove
@@ -34,6 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         default="",
         help="another role and instance profile than aws.instance_profile",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="let machines read s3://BUCKET/PREFIX, too; may be given again, what they read already stays",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
@@ -54,12 +64,17 @@ def run(args: argparse.Namespace, session: Session) -> int:
     from runctl import api  # noqa: PLC0415 - `--help` does without boto3
     from runctl.cli.signals import install_signals  # noqa: PLC0415
 
+    if args.remove and args.data:
+        raise known("usage", why="--data lets machines read more, --remove takes all of it away")
+    data = tuple(args.data)
     if args.dry_run:
         session.write_nothing()
     with install_signals(session.cancel, say=session.say):
         if args.printed:
             return _print(args, session)
-        plan = api.plan_aws_setup(session.runtime, bucket=args.bucket, role=args.role, remove=args.remove)
+        plan = api.plan_aws_setup(
+            session.runtime, bucket=args.bucket, role=args.role, data=data, remove=args.remove
+        )
         if not session.options.json:
             _show(plan, session)
         if args.dry_run or not plan.changes:
@@ -75,14 +90,15 @@ def run(args: argparse.Namespace, session: Session) -> int:
 def _print(args: argparse.Namespace, session: Session) -> int:
     from runctl import api  # noqa: PLC0415 - as above
 
+    wanted: dict[str, Any] = {"bucket": args.bucket, "role": args.role, "data": tuple(args.data)}
     if args.printed == "terraform":
-        text = api.aws_terraform(session.runtime, bucket=args.bucket, role=args.role)
+        text = api.aws_terraform(session.runtime, **wanted)
         if session.options.json:
             session.out_json({"terraform": text})
         else:
             session.out(text.rstrip("\n"))
         return 0
-    policies = api.aws_policies(session.runtime, bucket=args.bucket, role=args.role)
+    policies = api.aws_policies(session.runtime, **wanted)
     if session.options.json:
         session.out_json(policies)
     else:

@@ -57,6 +57,18 @@ ENTRIES = {
             "and the statements to add. Nothing was bought or changed."
         ),
     ),
+    "aws-data-denied": Known(
+        errors.AccessError,
+        what="the machines may not read {address}",
+        why="{detail}",
+        fix=("let their role read it:", "  runctl aws setup --data {address}"),
+        explain=(
+            "A machine on AWS reads data with its role, and that may read what runctl itself keeps in the bucket, nothing "
+            "else. IAM was asked before anything was bought. `runctl aws setup` adds a policy that lets the role read "
+            "and list that address only. Data that belongs to another account has to be opened by that account, too, and "
+            "objects encrypted with a key of your own take kms:Decrypt on it."
+        ),
+    ),
     "aws-quota-short": Known(
         errors.CapacityError,
         what="the quota does not allow {type} {market} in {region}",

@@ -77,7 +77,11 @@ ENTRIES = {
         errors.AccessError,
         what="the machine's role may not {action} {key} in {url}",
         why="{detail}",
-        fix=("let the role of the instance profile read, write and list below that address",),
+        fix=(
+            "let the role of the instance profile read, write and list below that address",
+            "or, for data that is only read:",
+            "  runctl aws setup --data s3://BUCKET/PREFIX",
+        ),
         explain=(
             "A machine reaches the store with the role of its instance profile, and S3 refused that role. It needs "
             "s3:GetObject, s3:PutObject and s3:AbortMultipartUpload on the objects below the store's prefix and "

@@ -203,9 +203,9 @@ class AwsProvider:
         find = (lambda cancel: self.offers(need, cancel)) if asked else None
         return doctor.probes_for_account(self._examined, find)
 
-    def probes_for(self, offers: Sequence[Offer]) -> Sequence[Probe]:
-        """What has to hold before one of ``offers`` is bought: keys, bucket, profile, quota, permissions. Read-only."""
-        return doctor.probes_for_plan(self._examined, offers)
+    def probes_for(self, offers: Sequence[Offer], data: Sequence[str]) -> Sequence[Probe]:
+        """What has to hold before one of ``offers`` is bought: keys, bucket, profile, data, quota, permissions. Read-only."""
+        return doctor.probes_for_plan(self._examined, offers, data)
 
     def explain(
         self,
